@@ -1,0 +1,103 @@
+"""dynsurgeon: make a pretrained network dynamic without changing what it computes.
+
+    import dynsurgeon as ds
+
+    dynamic = ds.convert(model, example_inputs)
+    receipt = ds.check_parity(model, dynamic, example_inputs)
+    ds.export_onnx(dynamic, "model.onnx", example_inputs)
+
+Names are imported when they are first used, so that the command line starts without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig, SurgeryConfig
+    from dynsurgeon.errors import (
+        ConfigError,
+        ExportError,
+        ModelNotFoundError,
+        NoSiteError,
+        ParityError,
+        PatternError,
+        RestoreError,
+        StorageError,
+        SurgeryError,
+        UnsupportedModelError,
+        WeightsError,
+    )
+    from dynsurgeon.export import ExportResult, export_onnx
+    from dynsurgeon.operators import (
+        DynamicConv1d,
+        DynamicConv2d,
+        DynamicConv3d,
+        DynamicConvTranspose1d,
+        DynamicConvTranspose2d,
+        DynamicConvTranspose3d,
+        DynamicReLUA,
+        DynamicReLUB,
+        DynamicReLUC,
+    )
+    from dynsurgeon.proof.parity import check_parity
+    from dynsurgeon.proof.receipt import Receipt
+    from dynsurgeon.recipe import Recipe
+    from dynsurgeon.storage import load, save
+    from dynsurgeon.surgery.cut import convert
+    from dynsurgeon.surgery.plan import Plan, Site, plan
+    from dynsurgeon.surgery.restore import restore
+    from dynsurgeon.surgery.temperature import set_temperature
+
+_MODULES: dict[str, tuple[str, ...]] = {
+    "config": ("DynamicConvConfig", "DynamicReLUConfig", "SurgeryConfig"),
+    "errors": (
+        "ConfigError",
+        "ExportError",
+        "ModelNotFoundError",
+        "NoSiteError",
+        "ParityError",
+        "PatternError",
+        "RestoreError",
+        "StorageError",
+        "SurgeryError",
+        "UnsupportedModelError",
+        "WeightsError",
+    ),
+    "export": ("ExportResult", "export_onnx"),
+    "operators": (
+        "DynamicConv1d",
+        "DynamicConv2d",
+        "DynamicConv3d",
+        "DynamicConvTranspose1d",
+        "DynamicConvTranspose2d",
+        "DynamicConvTranspose3d",
+        "DynamicReLUA",
+        "DynamicReLUB",
+        "DynamicReLUC",
+    ),
+    "proof.parity": ("check_parity",),
+    "proof.receipt": ("Receipt",),
+    "recipe": ("Recipe",),
+    "storage": ("load", "save"),
+    "surgery.cut": ("convert",),
+    "surgery.plan": ("Plan", "Site", "plan"),
+    "surgery.restore": ("restore",),
+    "surgery.temperature": ("set_temperature",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,31 @@
+"""The dynamic operators, each a plain layer that can also be built from a static one."""
+
+from dynsurgeon.operators.attention import KernelAttention
+from dynsurgeon.operators.convolution import (
+    DynamicConv,
+    DynamicConv1d,
+    DynamicConv2d,
+    DynamicConv3d,
+    DynamicConvTranspose1d,
+    DynamicConvTranspose2d,
+    DynamicConvTranspose3d,
+)
+from dynsurgeon.operators.forms import ActivationForm
+from dynsurgeon.operators.relu import DynamicReLU, DynamicReLUA, DynamicReLUB
+from dynsurgeon.operators.relu_spatial import DynamicReLUC
+
+__all__ = [
+    "ActivationForm",
+    "DynamicConv",
+    "DynamicConv1d",
+    "DynamicConv2d",
+    "DynamicConv3d",
+    "DynamicConvTranspose1d",
+    "DynamicConvTranspose2d",
+    "DynamicConvTranspose3d",
+    "DynamicReLU",
+    "DynamicReLUA",
+    "DynamicReLUB",
+    "DynamicReLUC",
+    "KernelAttention",
+]

@@ -1,0 +1,245 @@
+"""Dynamic convolution: K kernels, mixed for each sample by attention (arXiv 1912.03458).
+
+    W(x) = sum_k pi_k(x) W_k        b(x) = sum_k pi_k(x) b_k        y = W(x) * x + b(x)
+
+Two starts leave a pretrained network's function as it is:
+
+- *identical*: all W_k = W under a random attention. Any pi gives W, and the kernels separate because
+  each sample weighs them differently. The attention gets its first gradient once they have moved.
+- *zero-sum*: W_k = W + e_k with sum_k e_k = 0 under an attention whose last layer is zero. pi is
+  exactly 1/K at any temperature, and attention and kernels get gradient at once.
+
+(Identical kernels *and* a zero attention would never move apart, so that is not offered.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynsurgeon.config import DynamicConvConfig
+from dynsurgeon.errors import UnsupportedModelError
+from dynsurgeon.operators.attention import KernelAttention
+from dynsurgeon.operators.execution import run_dynamic_convolution
+from dynsurgeon.operators.geometry import ConvGeometry
+
+StaticConv = nn.modules.conv._ConvNd
+
+
+class DynamicConv(nn.Module):
+    """Base of the dynamic convolutions; use `DynamicConv2d` and its siblings.
+
+    Takes the arguments of the static class, then `config`. The attributes of the static class
+    (`in_channels`, `kernel_size`, `stride`, …) are there under the same names.
+
+    Attributes:
+        weight: Bank of kernels ``(K, *shape of the static weight)``.
+        bias: Bank of biases ``(K, C_out)``, or None.
+        attention: The `KernelAttention`, with the temperature as its buffer.
+
+    Shape:
+        As the static convolution, without a batch axis too.
+    """
+
+    static_class: ClassVar[type[StaticConv]]
+    in_channels: int
+    out_channels: int
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...] | str
+    dilation: tuple[int, ...]
+    output_padding: tuple[int, ...]
+    geometry: ConvGeometry
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        *args: Any,
+        config: DynamicConvConfig | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__()
+        config = config or DynamicConvConfig()
+        build: Callable[..., StaticConv] = self.static_class
+        template = build(*args, **kwargs, device="meta", dtype=dtype)
+        self._copy_geometry(template)
+        self.experts = config.experts
+        self.attention = KernelAttention(
+            self.in_channels,
+            config.experts,
+            reduction=config.reduction,
+            temperature=config.temperature,
+            device=device,
+            dtype=template.weight.dtype,
+        )
+        bank = torch.empty(config.experts, *template.weight.shape, device=device, dtype=dtype)
+        self.weight = nn.Parameter(bank)
+        bias = None if template.bias is None else bank.new_empty(self.experts, self.out_channels)
+        self.register_parameter("bias", None if bias is None else nn.Parameter(bias))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw each kernel as the static class draws its own, for a network trained from scratch."""
+        for k in range(self.experts):
+            nn.init.kaiming_uniform_(self.weight[k], a=math.sqrt(5))
+            if self.bias is not None:
+                fan_in = math.prod(self.weight.shape[2:])
+                nn.init.uniform_(self.bias[k], -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
+
+    @classmethod
+    def from_static(cls, static: StaticConv, config: DynamicConvConfig | None = None) -> Self:
+        """Build the dynamic convolution that computes what `static` computes.
+
+        Copies geometry, dtype, device, requires_grad and the training flag. The attention's first
+        layers are drawn from torch's global random generator.
+
+        Raises:
+            UnsupportedModelError: `static` is not a convolution of this class.
+        """
+        if not isinstance(static, cls.static_class):
+            found, wanted = type(static).__name__, cls.static_class.__name__
+            raise UnsupportedModelError(f"{cls.__name__} starts at a {wanted}, not at a {found}")
+        config = config or DynamicConvConfig()
+        module = cls.like(static, config, device=static.weight.device)
+        module._start_from(static, config)
+        return module.train(static.training)
+
+    @classmethod
+    def like(
+        cls, static: StaticConv, config: DynamicConvConfig, device: torch.device | str
+    ) -> Self:
+        """Build a dynamic convolution of the geometry of `static`, its bank still empty.
+
+        On the ``"meta"`` device this costs nothing, and counts parameters.
+        """
+        module = cls.__new__(cls)
+        nn.Module.__init__(module)
+        module._copy_geometry(static)
+        module.experts = config.experts
+        like: dict[str, Any] = {"device": device, "dtype": static.weight.dtype}
+        module.attention = KernelAttention(
+            static.in_channels,
+            config.experts,
+            reduction=config.reduction,
+            temperature=config.temperature,
+            **like,
+        )
+        empty = torch.empty(config.experts, *static.weight.shape, device="meta")
+        module.weight = nn.Parameter(empty)
+        bias = None if static.bias is None else torch.empty(config.experts, *static.bias.shape)
+        module.register_parameter("bias", None if bias is None else nn.Parameter(bias.to("meta")))
+        return module
+
+    def _copy_geometry(self, static: StaticConv) -> None:
+        for name in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation"):
+            setattr(self, name, getattr(static, name))
+        self.groups, self.padding_mode = static.groups, static.padding_mode
+        self.transposed, self.output_padding = static.transposed, static.output_padding
+        self._edges: list[int] | None = None
+        padding = static.padding
+        if self.padding_mode != "zeros":
+            self._edges = list(static._reversed_padding_repeated_twice)
+            padding = (0,) * len(static.kernel_size)
+        self.geometry = ConvGeometry(
+            spatial=len(static.kernel_size),
+            stride=tuple(static.stride),
+            padding=padding if isinstance(padding, str) else tuple(padding),
+            dilation=tuple(static.dilation),
+            groups=static.groups,
+            transposed=static.transposed,
+            output_padding=tuple(static.output_padding) if static.transposed else (),
+        )
+
+    @torch.no_grad()
+    def _start_from(self, static: StaticConv, config: DynamicConvConfig) -> None:
+        self.weight = _bank_of(static.weight, self.experts)
+        if static.bias is not None:
+            self.bias = _bank_of(static.bias, self.experts)
+        # A constant kernel has no spread to go by, so its copies stay identical; under a zero
+        # attention they would do so for ever, so it keeps the random one.
+        if config.start == "zero-sum" and _varies(static.weight):
+            _spread_zero_sum(self.weight, config.spread)
+            nn.init.zeros_(self.attention.fc2.weight)
+            nn.init.zeros_(self.attention.fc2.bias)
+        self.attention.requires_grad_(static.weight.requires_grad)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == self.geometry.spatial + 1:
+            return self.forward(x.unsqueeze(0)).squeeze(0)
+        pi = self.attention(x)
+        if self._edges is not None:
+            x = F.pad(x, self._edges, mode=self.padding_mode)
+        return run_dynamic_convolution(x, pi, self.weight, self.bias, self.geometry)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # `net.to(memory_format=torch.channels_last)` takes every 4- or 5-d weight for a kernel, and
+        # fails on a bank. It is mixed as a matrix with K rows, so that is what it shows itself as.
+        def apply_to_matrix(tensor: Tensor) -> Tensor:
+            return fn(tensor.flatten(1)).view(tensor.shape) if tensor.dim() > 2 else fn(tensor)
+
+        super()._apply(apply_to_matrix, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def extra_repr(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        text += f", stride={self.stride}, padding={self.padding}, groups={self.groups}"
+        return f"{text}, bias={self.bias is not None}, experts={self.experts}"
+
+
+class DynamicConv1d(DynamicConv):
+    """Dynamic `torch.nn.Conv1d`; see `DynamicConv`."""
+
+    static_class = nn.Conv1d
+
+
+class DynamicConv2d(DynamicConv):
+    """Dynamic `torch.nn.Conv2d`; see `DynamicConv`."""
+
+    static_class = nn.Conv2d
+
+
+class DynamicConv3d(DynamicConv):
+    """Dynamic `torch.nn.Conv3d`; see `DynamicConv`."""
+
+    static_class = nn.Conv3d
+
+
+class DynamicConvTranspose1d(DynamicConv):
+    """Dynamic `torch.nn.ConvTranspose1d`; see `DynamicConv`."""
+
+    static_class = nn.ConvTranspose1d
+
+
+class DynamicConvTranspose2d(DynamicConv):
+    """Dynamic `torch.nn.ConvTranspose2d`; see `DynamicConv`."""
+
+    static_class = nn.ConvTranspose2d
+
+
+class DynamicConvTranspose3d(DynamicConv):
+    """Dynamic `torch.nn.ConvTranspose3d`; see `DynamicConv`."""
+
+    static_class = nn.ConvTranspose3d
+
+
+def _bank_of(tensor: Tensor, experts: int) -> nn.Parameter:
+    bank = tensor.detach().unsqueeze(0).repeat(experts, *[1] * tensor.dim())
+    return nn.Parameter(bank, requires_grad=tensor.requires_grad)
+
+
+def _varies(tensor: Tensor) -> bool:
+    return tensor.is_meta or bool((tensor != tensor.flatten()[:1]).any())
+
+
+def _spread_zero_sum(bank: Tensor, spread: float) -> None:
+    noise = torch.randn_like(bank)
+    noise -= noise.mean(dim=0, keepdim=True)
+    bank += noise * (spread * bank.std(correction=0))

@@ -1,0 +1,119 @@
+"""How a convolution runs when each sample brings its own kernel.
+
+Every form computes ``y_n = sum_k pi_nk (W_k * x_n + b_k)``; they differ in what they keep in memory
+and in how often they convolve. `run_dynamic_convolution` picks one by shape.
+
+- *grouped*: mix one kernel a sample, fold the batch into the groups, convolve once. Cheap while the
+  map is large; on small maps the mixed kernels outweigh everything else, and the backward keeps them.
+- *stacked*: lay the K scaled inputs ``pi_k x`` side by side and convolve once with the K kernels side
+  by side. K times the multiply-adds, but the weights stay constant and the batch stays free, so this
+  is also what `torch.export` sees.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from dynsurgeon.operators.geometry import ConvGeometry
+
+Form: TypeAlias = Callable[[Tensor, Tensor, Tensor, "Tensor | None", ConvGeometry], Tensor]
+
+GROUPED_LEAST_POSITIONS = 100
+"""Fewer places than this on the map do not pay for a mixed kernel a sample (see docs/architecture)."""
+
+_forced: ContextVar[Form | None] = ContextVar("dynsurgeon_forced_form", default=None)
+
+
+@contextmanager
+def forced_form(form: Form) -> Iterator[None]:
+    """Run every dynamic convolution in this context by `form`: for export, and to compare forms."""
+    token = _forced.set(form)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def run_dynamic_convolution(
+    x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
+) -> Tensor:
+    """Convolve each sample with its own mixture of kernels.
+
+    Args:
+        x: Input ``(N, C_in, *spatial)``.
+        pi: Attention ``(N, K)``, rows summing to 1.
+        weight: Bank ``(K, *kernel of the static convolution)``.
+        bias: Bank of biases ``(K, C_out)``, or None.
+        geometry: Stride, padding, dilation, groups.
+
+    Returns:
+        ``(N, C_out, *spatial)``.
+    """
+    form = _forced.get() or _choose(x)
+    return form(x, pi, weight, bias, geometry)
+
+
+def _choose(x: Tensor) -> Form:
+    # Under export the batch is symbolic: any question about it would fix it in the graph.
+    if torch.compiler.is_exporting():
+        return stacked
+    if x.shape[0] == 0:
+        return averaged
+    if x.shape[0] == 1 or math.prod(x.shape[2:]) >= GROUPED_LEAST_POSITIONS:
+        return grouped
+    return stacked
+
+
+def grouped(
+    x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
+) -> Tensor:
+    """Mix a kernel for each sample and convolve them all as groups of one sample."""
+    batch = x.shape[0]
+    kernels = (pi @ weight.flatten(1)).view(batch * weight.shape[1], *weight.shape[2:])
+    biases = None if bias is None else (pi @ bias).view(-1)
+    folded = x.reshape(1, batch * x.shape[1], *x.shape[2:])
+    y = geometry.convolve(folded, kernels, biases, batch * geometry.groups)
+    return y.view(batch, -1, *y.shape[2:])
+
+
+def stacked(
+    x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
+) -> Tensor:
+    """Convolve the K scaled copies of the input with the K kernels, laid along the input channels."""
+    scaled = scale_input(x, pi, geometry.groups)
+    y = geometry.convolve(scaled, stack_kernels(weight, geometry), None, geometry.groups)
+    return y if bias is None else y + (pi @ bias).view(-1, bias.shape[1], *[1] * geometry.spatial)
+
+
+def averaged(
+    x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
+) -> Tensor:
+    """Answer an empty batch, where groups of samples can't be formed, with the right empty shape."""
+    mean_bias = None if bias is None else bias.mean(0)
+    return geometry.convolve(x, weight.mean(0), mean_bias, geometry.groups) + 0 * pi.sum()
+
+
+def scale_input(x: Tensor, pi: Tensor, groups: int) -> Tensor:
+    """Return ``(N, groups * K * C/groups, *spatial)``: in each group the K copies ``pi_k x``."""
+    spatial = x.shape[2:]
+    ones = [1] * len(spatial)
+    by_group = x.reshape(x.shape[0], groups, 1, x.shape[1] // groups, *spatial)
+    scaled = by_group * pi.view(-1, 1, pi.shape[1], 1, *ones)
+    return scaled.reshape(x.shape[0], pi.shape[1] * x.shape[1], *spatial)
+
+
+def stack_kernels(weight: Tensor, geometry: ConvGeometry) -> Tensor:
+    """Lay a bank's kernels along the input channels, in the order of `scale_input`."""
+    experts, kernel = weight.shape[0], weight.shape[3:]
+    if not geometry.transposed:
+        return weight.transpose(0, 1).reshape(weight.shape[1], experts * weight.shape[2], *kernel)
+    each = weight.shape[1] // geometry.groups
+    by_group = weight.view(experts, geometry.groups, each, *weight.shape[2:]).transpose(0, 1)
+    return by_group.reshape(experts * weight.shape[1], *weight.shape[2:])

@@ -1,0 +1,50 @@
+"""What a static activation is, in the terms of DY-ReLU: ``max_k(a_k x + b_k)`` and what surrounds it.
+
+ReLU is max(x, 0); LeakyReLU(s) and PReLU(s) are max(x, s x) while s <= 1; ReLU6 is min(max(x, 0), 6).
+Hardswish, SiLU and GELU are no maximum of lines, but act(x) + DY-ReLU(x) - ReLU(x) starts at act(x).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+SMOOTH_FUNCTIONS: dict[str, Callable[..., Tensor]] = {
+    "hardswish": F.hardswish,
+    "silu": F.silu,
+    "gelu": F.gelu,
+}
+
+
+@dataclass(frozen=True)
+class ActivationForm:
+    """A static activation that a DY-ReLU can start from.
+
+    Attributes:
+        function: Its name in `torch.nn.functional`: ``relu``, ``relu6``, ``leaky_relu``, ``prelu``,
+            ``hardswish``, ``silu`` or ``gelu``.
+        slope: Slope below zero, one number or (PReLU) one a channel.
+        ceiling: Largest output (ReLU6), or None.
+        options: Further arguments of a smooth function, such as GELU's ``approximate``.
+    """
+
+    function: str = "relu"
+    slope: float | tuple[float, ...] = 0.0
+    ceiling: float | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def smooth(self) -> bool:
+        """Whether this is no maximum of lines."""
+        return self.function in SMOOTH_FUNCTIONS
+
+    def obstacle(self) -> str | None:
+        """Return why no maximum of lines equals this activation, or None if one does."""
+        slopes = self.slope if isinstance(self.slope, tuple) else (self.slope,)
+        if any(not slope <= 1 for slope in slopes):
+            return f"slope {max(slopes):g} below zero is above 1: not a maximum of lines"
+        return None

@@ -1,0 +1,64 @@
+"""Dynamic ReLU, kind C: the lines of kind B, scaled by a spatial attention (arXiv 2003.10027).
+
+    pi_hw = min(gamma softmax_hw(z / tau), 1)         gamma = HW / 3, z a 1x1 convolution to one map
+    y     = max_k(pi a_k x + pi b_k)
+
+With z = 0, pi is 1/3 everywhere, so the slopes start three times as steep: then the layer starts as
+the static activation, to rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dynsurgeon.config import DynamicReLUConfig
+from dynsurgeon.operators.relu import DynamicReLU, as_dtype
+
+SHARE = 3
+"""gamma is the number of places over this, so a uniform attention is 1 / SHARE everywhere."""
+
+
+class DynamicReLUC(DynamicReLU):
+    """DY-ReLU-C: lines a sample and channel, scaled place by place; see `DynamicReLU`.
+
+    Attributes:
+        temperature: tau of the spatial softmax; a saved buffer.
+    """
+
+    per_channel = True
+    start_scale = float(SHARE)
+    temperature: Tensor
+
+    def __init__(
+        self, channels: int, config: DynamicReLUConfig | None = None, **options: Any
+    ) -> None:
+        super().__init__(channels, config, **options)
+        like: dict[str, Any] = {"device": self.alpha.device, "dtype": self.alpha.dtype}
+        self.spatial = nn.Linear(channels, 1, **like)
+        nn.init.zeros_(self.spatial.weight)
+        nn.init.zeros_(self.spatial.bias)
+        tau = torch.tensor(self.config.temperature, **like)
+        self.register_buffer("temperature", tau)
+
+    def coefficients(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        slopes, offsets = super().coefficients(x)
+        pi = as_dtype(self.spatial_attention(x), x.dtype)
+        return [pi * a for a in slopes], [pi * b for b in offsets]
+
+    def spatial_attention(self, x: Tensor) -> Tensor:
+        """Return pi ``(N, 1, *spatial)``, each in [0, 1]."""
+        places = x.flatten(2) if x.dim() > 2 else x.unsqueeze(-1)
+        z = self.spatial(places.transpose(1, 2)).squeeze(-1)
+        gamma = places.shape[-1] / SHARE
+        logits = z / self.temperature
+        if logits.dtype.itemsize < 4:  # one share of a large map is below what half precision holds
+            logits = logits.float()
+        share = gamma * torch.softmax(logits, dim=-1)
+        return share.clamp(max=1).view(x.shape[0], 1, *x.shape[2:])
+
+    def multiply_adds(self, positions: int) -> int:
+        spatial = (self.channels + 2 * self.pieces * self.channels) * positions
+        return super().multiply_adds(positions) + spatial

@@ -1,0 +1,1 @@
+"""Proof that a dynamic network computes what its original does."""

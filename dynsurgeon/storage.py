@@ -1,0 +1,202 @@
+"""Save a dynamic model as a JSON recipe and safetensors, and load it onto its static model.
+
+No pickle: loading runs no code from the files. Writes are atomic, and the recipe holds the digest of
+the tensor file, so that two files which don't belong together are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
+
+from dynsurgeon.errors import StorageError, suggest
+from dynsurgeon.recipe import Recipe, attach_recipe, recipe_of
+from dynsurgeon.surgery.accept import check_model, check_static
+from dynsurgeon.surgery.cut import apply_recipe
+from dynsurgeon.surgery.plan import copy_of
+
+RECIPE_FILE = "recipe.json"
+TENSOR_FILE = "model.safetensors"
+
+
+def save(
+    model: nn.Module, directory: str | Path, *, origin: Mapping[str, Any] | None = None
+) -> None:
+    """Write ``recipe.json`` and ``model.safetensors`` into `directory`.
+
+    Args:
+        model: A converted model.
+        directory: Made if it does not exist; files of an earlier save are replaced.
+        origin: How the static model was built, kept in the recipe (JSON values).
+
+    Raises:
+        UnsupportedModelError: The model was not converted by dynsurgeon.
+        StorageError: It can't be written.
+    """
+    recipe = recipe_of(model)
+    _check_savable(model)
+    folder = Path(directory)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = folder / TENSOR_FILE
+        write_atomically(tensors, lambda path: save_model(model, str(path)))
+        recipe = replace(
+            recipe,
+            sha256=_digest(tensors),
+            origin=dict(origin) if origin is not None else recipe.origin,
+        )
+        write_atomically(folder / RECIPE_FILE, lambda path: path.write_text(recipe.to_json()))
+    except OSError as error:
+        raise StorageError(f"can't write into {folder}: {error.strerror or error}") from error
+
+
+def load(directory: str | Path, model: nn.Module, *, copy: bool = True) -> nn.Module:
+    """Make `model` the dynamic model that was saved in `directory`.
+
+    Args:
+        directory: Where `save` wrote.
+        model: The static model that it was made from, with any weights.
+        copy: Leave `model` as it is and return a dynamic copy.
+
+    Returns:
+        The dynamic model, with the saved tensors, temperature included.
+
+    Raises:
+        StorageError: A file is missing, damaged, or of another model.
+        UnsupportedModelError: `model` is of a form that can't be converted.
+    """
+    check_model(model)
+    check_static(model)
+    recipe = read_recipe(directory)
+    tensors = Path(directory) / TENSOR_FILE
+    header = _read_header(tensors)
+    _check_bank_sizes(recipe, header)
+    if recipe.sha256 is not None and _digest(tensors) != recipe.sha256:
+        raise StorageError(f"{tensors} is damaged, or not the file that {RECIPE_FILE} was saved with")
+    dynamic = copy_of(model) if copy else model
+    apply_recipe(dynamic, recipe)
+    _check_tensors(dynamic, header, tensors)
+    load_model(dynamic, str(tensors), strict=True, device=str(_device(dynamic)))
+    attach_recipe(dynamic, recipe)
+    return dynamic
+
+
+def read_recipe(directory: str | Path) -> Recipe:
+    """Read the recipe of a saved model.
+
+    Raises:
+        StorageError: It is missing or not valid.
+    """
+    path = Path(directory) / RECIPE_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(f"can't read {path}: {reason}") from error
+    try:
+        return Recipe.from_json(text)
+    except StorageError as error:
+        raise StorageError(f"{path}: {error}") from error
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a temporary file beside `path`, then move it into place."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    try:
+        write(Path(name))
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_savable(model: nn.Module) -> None:
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise StorageError(f"{name!r} is extra state that is no tensor; it can't be saved safely")
+
+
+Header = dict[str, tuple[tuple[int, ...], str]]
+
+
+def _read_header(path: Path) -> Header:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {n: (tuple(s.get_shape()), s.get_dtype()) for n, s in slices.items()}
+    except (OSError, SafetensorError) as error:
+        raise StorageError(f"can't read {path}: {error}") from error
+
+
+def _check_bank_sizes(recipe: Recipe, header: Header) -> None:
+    # Before anything is allocated: a hostile recipe could ask for a bank larger than memory.
+    for site in recipe.sites:
+        name = "weight" if "experts" in site.settings else "alpha"
+        shape, _ = header.get(f"{site.name}.{name}", ((), ""))
+        count = site.settings.get("experts", site.settings.get("pieces"))
+        if not shape or shape[0] != count:
+            raise StorageError(f"the tensors of {site.name!r} don't match its recipe")
+        squeeze = header.get(f"{site.name}.fc1.weight", ((0, 0), ""))[0]
+        if site.channels is not None and squeeze[1:] != (site.channels,):
+            raise StorageError(f"the tensors of {site.name!r} don't match its recipe")
+
+
+def _check_tensors(model: nn.Module, header: Header, path: Path) -> None:
+    state = model.state_dict()
+    aliases = {t.data_ptr() for name, t in state.items() if name in header}
+    for name, tensor in state.items():
+        if name not in header:
+            if tensor.data_ptr() in aliases:
+                continue  # safetensors stores a shared tensor once
+            raise StorageError(f"{path} has no tensor {name!r}{suggest(name, header)}")
+        shape, dtype = header[name]
+        if shape != tuple(tensor.shape):
+            raise StorageError(
+                f"{path}: {name!r} has shape {list(shape)}, the model needs {list(tensor.shape)}"
+            )
+        if dtype != _DTYPES.get(tensor.dtype, dtype):
+            raise StorageError(
+                f"{path}: {name!r} was saved as {dtype}, the model has {tensor.dtype}: bring the "
+                "static model to the saved precision first (for example model.half())"
+            )
+    for name in header:
+        if name not in state:
+            raise StorageError(f"{path} holds {name!r}, which the model lacks{suggest(name, state)}")
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.bool: "BOOL",
+}
+

@@ -1,0 +1,80 @@
+"""Refuse, by name and with the mend, the forms of a model that can't be operated on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves
+
+from dynsurgeon.errors import ConfigError, UnsupportedModelError
+from dynsurgeon.operators.table import DYNAMIC_OPERATORS
+
+_WRAPPERS = {
+    "DataParallel": "pass `model.module`, and wrap the converted model again",
+    "DistributedDataParallel": "pass `model.module`, and wrap the converted model again",
+    "FullyShardedDataParallel": "convert before sharding",
+    "OptimizedModule": "pass `model._orig_mod`, and compile the converted model",
+}
+
+
+def check_model(model: nn.Module) -> None:
+    """Raise unless `model` is a plain, materialised, static `nn.Module`.
+
+    Raises:
+        ConfigError: It is no module at all.
+        UnsupportedModelError: It is a wrapper, a script, lazy, on the meta device, quantized or
+            already dynamic. The message says what to do.
+    """
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    for obstacle in _obstacles(model):
+        raise UnsupportedModelError(obstacle)
+
+
+def check_static(model: nn.Module) -> None:
+    """Raise `UnsupportedModelError` if the model was converted before."""
+    count = sum(isinstance(m, tuple(DYNAMIC_OPERATORS.values())) for m in model.modules())
+    if count:
+        raise UnsupportedModelError(
+            f"the model is already dynamic ({count} dynamic layers): convert the static model once "
+            "with all the settings, or undo the first conversion with dynsurgeon.restore(model)"
+        )
+
+
+def as_inputs(example_inputs: Any) -> tuple[Any, ...]:
+    """Return example inputs as a tuple of positional inputs.
+
+    Raises:
+        ConfigError: They are neither a tensor nor a tuple or list that holds a tensor.
+    """
+    inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
+    if isinstance(inputs, list):
+        inputs = tuple(inputs)
+    if not isinstance(inputs, tuple) or not any(isinstance(t, Tensor) for t in tree_leaves(inputs)):
+        raise ConfigError(
+            "example_inputs must be a tensor or a tuple of positional inputs with a tensor in it, "
+            f"got {type(example_inputs).__name__}"
+        )
+    return inputs
+
+
+def _obstacles(model: nn.Module) -> Iterator[str]:
+    if isinstance(model, torch.jit.ScriptModule):
+        yield "a ScriptModule can't be converted: convert the Python model, then script or export it"
+    mend = _WRAPPERS.get(type(model).__name__)
+    if mend is not None:
+        yield f"the model is wrapped in {type(model).__name__}: {mend}"
+    for name, module in model.named_modules():
+        if type(module).__name__ in _WRAPPERS and name:
+            yield f"{name!r} is wrapped in {type(module).__name__}: {_WRAPPERS[type(module).__name__]}"
+        if type(module).__module__.startswith("torch.ao.nn.quantized"):
+            yield f"{name!r} is a quantized {type(module).__name__}: convert the float model, then quantize"
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if is_lazy(tensor):
+            yield f"{name!r} is lazy: run the model once on a real input, then convert it"
+        if tensor.is_meta:
+            yield f"{name!r} is on the meta device: load real weights first"

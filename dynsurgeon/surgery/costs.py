@@ -1,0 +1,70 @@
+"""Parameters and multiply-accumulates of a call site, before and after.
+
+MACs are counted a sample, as the papers count MAdds: pooling, attention, mixing of the kernels and
+the convolution itself; an activation costs its lines.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from dynsurgeon.operators import DynamicConv, DynamicReLU
+from dynsurgeon.surgery.survey import Execution
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters, and multiply-accumulates a sample."""
+
+    params: int = 0
+    macs: int = 0
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Count the parameters of a module, each once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def static_conv_cost(conv: nn.Module, executions: list[Execution], batch: int) -> Cost:
+    """Cost of a static convolution."""
+    kernel = getattr(conv, "weight").numel()
+    transposed = bool(getattr(conv, "transposed", False))
+
+    def once(execution: Execution) -> int:
+        shape = execution.input_shape if transposed else execution.output_shape
+        return int(kernel) * math.prod(shape[2:])
+
+    return Cost(parameter_count(conv), _total(executions, once, batch))
+
+
+def dynamic_conv_cost(
+    dynamic: DynamicConv, before: Cost, executions: list[Execution], batch: int
+) -> Cost:
+    """Cost of a dynamic convolution, given that of the static one."""
+    mixing = dynamic.weight.numel() + (0 if dynamic.bias is None else dynamic.bias.numel())
+
+    def extra(execution: Execution) -> int:
+        return mixing + dynamic.attention.multiply_adds(math.prod(execution.input_shape[2:]))
+
+    macs = before.macs + _total(executions, extra, batch)
+    return Cost(parameter_count(dynamic), macs)
+
+
+def dynamic_relu_cost(dynamic: DynamicReLU, executions: list[Execution], batch: int) -> Cost:
+    """Cost of a DY-ReLU."""
+
+    def once(execution: Execution) -> int:
+        return dynamic.multiply_adds(math.prod(execution.input_shape[2:]))
+
+    return Cost(parameter_count(dynamic), _total(executions, once, batch))
+
+
+def _total(
+    executions: list[Execution], once: Callable[[Execution], int], batch: int
+) -> int:
+    in_eval = [e for e in executions if e.mode == "eval"]
+    return sum(once(e) * e.input_shape[0] for e in in_eval) // batch

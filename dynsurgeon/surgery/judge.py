@@ -1,0 +1,215 @@
+"""Decide, before anything is traced or cut, which candidates stay static, and why.
+
+Each rule looks at one candidate and returns the reason why it stays, or None. The first reason counts.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from dynsurgeon.config import DynamicReLUConfig, SurgeryConfig, apply_overrides
+from dynsurgeon.errors import SurgeryError
+from dynsurgeon.operators.forms import ActivationForm
+from dynsurgeon.operators.table import describe_activation, describe_function
+from dynsurgeon.surgery.candidates import Candidate
+from dynsurgeon.surgery.hooks import has_hooks, rewrites_weight
+from dynsurgeon.surgery.select import matches, names_exactly
+from dynsurgeon.surgery.survey import Survey
+
+
+@dataclass
+class Case:
+    """What the rules know beside the candidate itself."""
+
+    config: SurgeryConfig
+    survey: Survey
+    stem: Candidate | None
+    parameter_users: dict[int, set[nn.Module]]
+
+
+def judge_candidates(
+    model: nn.Module, candidates: list[Candidate], survey: Survey, config: SurgeryConfig
+) -> None:
+    """Set the `reason` of every candidate that has to stay static."""
+    case = Case(config, survey, _find_stem(candidates), _parameter_users(model))
+    for candidate in candidates:
+        rules = CONVOLUTION_RULES if candidate.is_convolution else ACTIVATION_RULES
+        for rule in (*COMMON_RULES, *rules):
+            candidate.reason = candidate.reason or rule(candidate, case)
+
+
+def activation_form(candidate: Candidate) -> ActivationForm:
+    """Say which activation a candidate is, from its module or from its call's arguments."""
+    if candidate.module is not None:
+        return describe_activation(candidate.module)
+    site = candidate.sites[0]
+    name = site.key.label.removeprefix("function:")
+    if name == "leaky_relu":
+        slope = site.kwargs.get("negative_slope", site.args[1] if len(site.args) > 1 else 0.01)
+        return describe_function(name, slope)
+    if name == "gelu":
+        return describe_function(name, approximate=site.kwargs.get("approximate", "none"))
+    return describe_function(name)
+
+
+def activation_settings(candidate: Candidate, config: SurgeryConfig) -> DynamicReLUConfig:
+    """Return the settings of one activation, its overrides applied."""
+    settings = config.activation or DynamicReLUConfig()
+    for pattern, values in config.overrides.items():
+        if matches(pattern, candidate):
+            settings = apply_overrides(settings, values)
+    return settings
+
+
+def _left_alone(candidate: Candidate, case: Case) -> str | None:
+    if candidate.is_convolution and case.config.conv is None:
+        return "convolutions are left alone (conv=None)"
+    if not candidate.is_convolution and case.config.activation is None:
+        return "activations are left alone (activation=None)"
+    return None
+
+
+def _not_selected(candidate: Candidate, case: Case) -> str | None:
+    for pattern in case.config.exclude:
+        if matches(pattern, candidate):
+            return f"excluded by {pattern!r}"
+    include = case.config.include
+    if include and not any(matches(pattern, candidate) for pattern in include):
+        return "not included"
+    return None
+
+
+def _not_real(candidate: Candidate, case: Case) -> str | None:
+    for execution in (e for site in candidate.sites for e in site.executions):
+        if not execution.dtype.is_floating_point:
+            return f"computes in {str(execution.dtype).removeprefix('torch.')}, not in real numbers"
+    return None
+
+
+def _stem(candidate: Candidate, case: Case) -> str | None:
+    if not case.config.skip_stem or names_exactly(case.config.include, candidate):
+        return None
+    return "is the stem, the first convolution" if candidate is case.stem else None
+
+
+def _on_points(candidate: Candidate, case: Case) -> str | None:
+    if not case.config.skip_points or names_exactly(case.config.include, candidate):
+        return None
+    shapes = [e.input_shape[2:] for site in candidate.sites for e in site.executions]
+    if shapes and all(set(shape) <= {1} for shape in shapes):
+        return "works on a 1x1 map, as in a gate or a pooled branch"
+    return None
+
+
+def _patchify(candidate: Candidate, case: Case) -> str | None:
+    module = candidate.module
+    if not case.config.skip_patchify or names_exactly(case.config.include, candidate):
+        return None
+    if not isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        return None
+    size, stride = tuple(module.kernel_size), tuple(module.stride)
+    if size == stride and max(size) > 1 and module.padding in ("valid", (0,) * len(size)):
+        return "cuts patches (its stride is its kernel)"
+    return None
+
+
+def _reparametrized(candidate: Candidate, case: Case) -> str | None:
+    module = candidate.module
+    if module is None:
+        return None
+    if parametrize.is_parametrized(module):
+        return (
+            "has parametrized weights: call torch.nn.utils.parametrize.remove_parametrizations first"
+        )
+    if rewrites_weight(module):
+        return "a torch.nn.utils hook recomputes its weight: remove weight_norm, spectral_norm or prune"
+    return None
+
+
+def _weight_used_elsewhere(candidate: Candidate, case: Case) -> str | None:
+    if candidate.module is None:
+        return None
+    for name, parameter in candidate.module.named_parameters(recurse=False):
+        if len(case.parameter_users[id(parameter)]) > 1:
+            return f"shares its {name} with another module"
+        if id(parameter) in case.survey.foreign_reads:
+            return f"its {name} is read outside its own forward"
+    return None
+
+
+def _extra_arguments(candidate: Candidate, case: Case) -> str | None:
+    if any(e.extra_arguments for site in candidate.sites for e in site.executions):
+        return "is called with more than its input"
+    return None
+
+
+def _smooth(candidate: Candidate, case: Case) -> str | None:
+    name = activation_form(candidate).function
+    if activation_form(candidate).smooth and not activation_settings(candidate, case.config).smooth:
+        return f"{name} is no maximum of lines (smooth=True converts it as {name} + DY-ReLU - ReLU)"
+    return None
+
+
+def _slope(candidate: Candidate, case: Case) -> str | None:
+    try:
+        return activation_form(candidate).obstacle()
+    except (SurgeryError, TypeError) as error:
+        return str(error)
+
+
+def _channels(candidate: Candidate, case: Case) -> str | None:
+    executions = [e for site in candidate.sites for e in site.executions]
+    if any(len(e.input_shape) < 2 for e in executions):
+        return "its input has no channel axis"
+    if any(len(e.input_shape) > 5 for e in executions):
+        return "its input has more than three spatial axes"
+    if any(e.channels_last_axis for e in executions):
+        return "its channels are on the last axis (it follows a Linear)"
+    widths = sorted({e.input_shape[1] for e in executions})
+    if len(widths) > 1:
+        return f"is called with {', '.join(map(str, widths))} channels"
+    return "its input has no channels" if 0 in widths else None
+
+
+def _hooked(candidate: Candidate, case: Case) -> str | None:
+    if candidate.rewritten and candidate.module is not None and has_hooks(candidate.module):
+        return "has hooks and is called at several places"
+    return None
+
+
+Rule = Callable[[Candidate, Case], str | None]
+
+COMMON_RULES: tuple[Rule, ...] = (_left_alone, _not_selected, _not_real)
+CONVOLUTION_RULES: tuple[Rule, ...] = (
+    _stem,
+    _on_points,
+    _patchify,
+    _reparametrized,
+    _weight_used_elsewhere,
+    _extra_arguments,
+)
+ACTIVATION_RULES: tuple[Rule, ...] = (
+    _smooth,
+    _slope,
+    _channels,
+    _weight_used_elsewhere,
+    _hooked,
+)
+
+
+def _find_stem(candidates: list[Candidate]) -> Candidate | None:
+    return next((c for c in candidates if c.sites and c.is_convolution), None)
+
+
+def _parameter_users(model: nn.Module) -> dict[int, set[nn.Module]]:
+    users: dict[int, set[nn.Module]] = defaultdict(set)
+    for module in model.modules():
+        for parameter in module._parameters.values():
+            if parameter is not None:
+                users[id(parameter)].add(module)
+    return users

@@ -1,0 +1,83 @@
+"""Trace the owners that have to be rewritten, and match their graphs with what was observed."""
+
+from __future__ import annotations
+
+from torch import fx, nn
+
+from dynsurgeon.recipe import OwnerRecipe
+from dynsurgeon.surgery.candidates import Candidate
+from dynsurgeon.surgery.functional import functional_conv_obstacle
+from dynsurgeon.surgery.survey import VARIES, ObservedOwner, Survey
+from dynsurgeon.surgery.trace import Constant, OwnerTrace, TraceRefusal, trace_owner
+
+Traces = dict[nn.Module, OwnerTrace]
+
+
+def trace_owners(candidates: list[Candidate], survey: Survey) -> Traces:
+    """Trace the owner of every candidate that needs it; set the reason where that fails."""
+    traces: Traces = {}
+    for owner, group in group_by_owner(candidates).items():
+        try:
+            traces[owner] = _trace(owner, survey.owners[owner])
+        except TraceRefusal as refusal:
+            refuse(group, str(refusal))
+            continue
+        for candidate in group:
+            if candidate.is_convolution:
+                candidate.reason = _functional_obstacle(candidate, traces[owner])
+    return traces
+
+
+def group_by_owner(candidates: list[Candidate]) -> dict[nn.Module, list[Candidate]]:
+    """Group the candidates that are still to be converted by the owner to rewrite for them."""
+    groups: dict[nn.Module, list[Candidate]] = {}
+    for candidate in candidates:
+        if candidate.rewritten and candidate.reason is None and candidate.owner is not None:
+            groups.setdefault(candidate.owner, []).append(candidate)
+    return groups
+
+
+def refuse(candidates: list[Candidate], reason: str) -> None:
+    """Leave these candidates static for this reason."""
+    for candidate in candidates:
+        candidate.reason = candidate.reason or reason
+
+
+def constants_of(observed: ObservedOwner) -> dict[str, Constant]:
+    """Return the arguments that were the same plain value in every run."""
+    return {name: value for name, value in observed.arguments.items() if value is not VARIES}
+
+
+def owner_recipe(trace: OwnerTrace, name: str, group: list[Candidate], observed: ObservedOwner) -> OwnerRecipe:
+    """Write down which call of the owner's forward goes to which child."""
+    children = {candidate.key: candidate.child for candidate in group}
+    calls = {
+        mode: tuple((key.label, children.get(key)) for key in trace.calls(mode))
+        for mode in trace.graphs
+    }
+    return OwnerRecipe(name=name, constants=constants_of(observed), calls=dict(calls))
+
+
+def _trace(owner: nn.Module, observed: ObservedOwner) -> OwnerTrace:
+    if isinstance(owner, fx.GraphModule):
+        raise TraceRefusal("its owner is a GraphModule: convert the model before it is traced")
+    if observed.mixed_none:
+        names = ", ".join(sorted(observed.mixed_none))
+        raise TraceRefusal(f"its owner's argument {names} is sometimes None and sometimes not")
+    trace = trace_owner(owner, constants_of(observed))
+    for mode, sequences in observed.sequences.items():
+        if len(sequences) > 1:
+            raise TraceRefusal("its owner's forward takes different paths on different inputs")
+        if list(sequences[0]) != trace.calls(mode):
+            raise TraceRefusal(f"its owner's traced calls differ from those that ran in {mode} mode")
+    return trace
+
+
+def _functional_obstacle(candidate: Candidate, trace: OwnerTrace) -> str | None:
+    for mode in trace.graphs:
+        for node in trace.call_nodes(mode):
+            if node.meta["call"] == candidate.key:
+                reason = functional_conv_obstacle(node, trace.owner)
+                if reason is not None:
+                    return reason
+    return None

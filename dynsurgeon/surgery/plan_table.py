@@ -1,0 +1,57 @@
+"""A plan as a plain-text table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dynsurgeon.surgery.plan import Plan, Site
+
+HEADER = ("site", "operation", "input", "becomes", "params", "MACs")
+
+
+def plan_table(plan: Plan) -> str:
+    """Lay out every site, the totals and the notes."""
+    rows = [HEADER, *(_row(site) for site in plan.sites), _totals(plan)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
+    lines = [_line(row, widths) for row in rows]
+    rule = "-" * max(len(line) for line in lines[:1] + lines[-1:])
+    lines = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+    return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
+
+
+def human(count: int) -> str:
+    """Return a count with a metric suffix: ``11.7M``."""
+    for limit, suffix in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= limit:
+            return f"{count / limit:.3g}{suffix}"
+    return str(count)
+
+
+def _row(site: Site) -> tuple[str, ...]:
+    shape = "-" if site.input_shape is None else "x".join(map(str, site.input_shape))
+    becomes = site.operator or f"static: {site.reason}"
+    return (
+        site.name,
+        site.operation,
+        shape,
+        becomes,
+        _change(site.params_before, site.params_after),
+        _change(site.macs_before, site.macs_after),
+    )
+
+
+def _totals(plan: Plan) -> tuple[str, ...]:
+    converted = f"{len(plan.converted)} of {len(plan.sites)} sites"
+    params = _change(plan.params_before, plan.params_after)
+    return ("total", "", "", converted, params, _change(plan.macs_before, plan.macs_after))
+
+
+def _change(before: int, after: int) -> str:
+    return human(before) if before == after else f"{human(before)} -> {human(after)}"
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+    return "  ".join(cells).rstrip()

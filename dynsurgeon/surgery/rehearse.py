@@ -1,0 +1,115 @@
+"""Prove the rewritten owners before anything becomes dynamic.
+
+Each owner gets its traced, still static forward; in-place activations run out of place; and the model
+must give exactly what it gave. An owner whose trace does not is left alone, and an activation whose
+write into its input is read again (by another branch, by a caller) keeps writing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from dynsurgeon.surgery.candidates import Candidate
+from dynsurgeon.surgery.observe import Call, Observer
+from dynsurgeon.surgery.rewrite import rewrite_forward, undo_rewrite
+from dynsurgeon.surgery.run import copied, preserved, tensors_of
+from dynsurgeon.surgery.survey import Survey
+from dynsurgeon.surgery.trace import OwnerTrace
+
+T = TypeVar("T")
+
+
+def unfaithful_owners(
+    model: nn.Module, traces: dict[nn.Module, OwnerTrace], survey: Survey
+) -> set[nn.Module]:
+    """Return the owners whose traced forward does not reproduce the model's outputs."""
+    return _culprits(list(traces), lambda owners: _same_when_traced(model, owners, traces, survey))
+
+
+def visible_writes(model: nn.Module, candidates: Iterable[Candidate], survey: Survey) -> set[int]:
+    """Return the ids of the in-place candidates whose write into their input is read again."""
+    inplace = {id(c): c for c in candidates if c.inplace}
+    guilty = _culprits(
+        list(inplace), lambda some: _same_out_of_place(model, [inplace[i] for i in some], survey)
+    )
+    return set(guilty)
+
+
+def _culprits(suspects: list[T], innocent: Callable[[list[T]], bool]) -> set[T]:
+    # All at once is the usual case, and one run; only a guilty party costs a search by halves.
+    if not suspects or innocent(suspects):
+        return set()
+    if len(suspects) == 1:
+        return set(suspects)
+    half = len(suspects) // 2
+    found = _culprits(suspects[:half], innocent) | _culprits(suspects[half:], innocent)
+    return found or set(suspects)
+
+
+def _same_when_traced(
+    model: nn.Module,
+    owners: list[nn.Module],
+    traces: dict[nn.Module, OwnerTrace],
+    survey: Survey,
+) -> bool:
+    for owner in owners:
+        rewrite_forward(traces[owner])
+    try:
+        return _same_outputs(model, survey, Observer())
+    finally:
+        for owner in owners:
+            undo_rewrite(owner)
+
+
+def _same_out_of_place(model: nn.Module, candidates: list[Candidate], survey: Survey) -> bool:
+    places = {(site.owner, site.key) for candidate in candidates for site in candidate.sites}
+
+    def out_of_place(call: Call) -> bool:
+        return (call.owner, call.key) in places
+
+    return _same_outputs(model, survey, Observer(out_of_place=out_of_place))
+
+
+def _same_outputs(model: nn.Module, survey: Survey, observer: Observer) -> bool:
+    for mode, inputs in survey.inputs.items():
+        try:
+            with preserved(model, mode), observer.observing():
+                outputs = model(*copied(inputs))
+        except Exception:
+            return False
+        if not same_tensors(survey.outputs[mode], outputs):
+            return False
+    return True
+
+
+def same_function(one: Any, other: Any) -> bool:
+    """Whether two nested outputs agree as far as a converted network can: to sums of roundings."""
+    return _agree(one, other, roundings=2**14)
+
+
+def same_tensors(one: Any, other: Any) -> bool:
+    """Whether two nested outputs hold the same numbers, NaN equal to NaN, to a few roundings."""
+    # Threads may split a reduction differently from run to run; a wrong trace is far off.
+    return _agree(one, other, roundings=16)
+
+
+def _agree(one: Any, other: Any, roundings: int) -> bool:
+    ours, theirs = tensors_of(one), tensors_of(other)
+    return len(ours) == len(theirs) and all(
+        a.shape == b.shape and a.dtype == b.dtype and _close(a, b, roundings)
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def _close(a: torch.Tensor, b: torch.Tensor, roundings: int) -> bool:
+    if torch.equal(a, b):
+        return True
+    if not a.dtype.is_floating_point:
+        return False
+    scale = float(a.abs().nan_to_num(0, 0, 0).max()) if a.numel() else 0.0
+    slack = roundings * torch.finfo(a.dtype).eps * scale
+    return torch.allclose(a, b, rtol=0, atol=slack, equal_nan=True)

@@ -1,0 +1,110 @@
+"""Give the static model back, where one computes what the dynamic model computes.
+
+A dynamic convolution has a static form if its kernels are all the same, or if its attention is the
+same for every input; a DY-ReLU has one while its last layer is zero, as at the start.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dynsurgeon.errors import RestoreError
+from dynsurgeon.operators import DynamicConv, DynamicReLU, DynamicReLUC
+from dynsurgeon.recipe import ATTRIBUTE, OwnerRecipe, Recipe, recipe_of
+from dynsurgeon.surgery.become import become_former
+from dynsurgeon.surgery.functional import OPERANDS
+from dynsurgeon.surgery.plan import copy_of
+from dynsurgeon.surgery.rewrite import undo_rewrite
+
+
+def restore(model: nn.Module, *, copy: bool = True) -> nn.Module:
+    """Return the static model that computes what the converted `model` computes.
+
+    Args:
+        model: A converted model.
+        copy: Leave `model` as it is and return a restored copy.
+
+    Raises:
+        RestoreError: Some site has learned to depend on its input; the message lists them.
+        UnsupportedModelError: The model was not converted by dynsurgeon.
+    """
+    recipe = recipe_of(model)
+    obstacles = _obstacles(model, recipe)
+    if obstacles:
+        listed = "; ".join(f"{name} {reason}" for name, reason in list(obstacles.items())[:5])
+        more = f" and {len(obstacles) - 5} more" if len(obstacles) > 5 else ""
+        raise RestoreError(f"no static model computes what this one does: {listed}{more}")
+    patient = copy_of(model) if copy else model
+    for owner in recipe.owners:
+        _undo_owner(patient, owner)
+    for site in recipe.sites:
+        if site.place == "module":
+            module = patient.get_submodule(site.name)
+            become_former(module, _static_parameters(module))
+    delattr(patient, ATTRIBUTE)
+    return patient
+
+
+def _obstacles(model: nn.Module, recipe: Recipe) -> dict[str, str]:
+    reasons = {site.name: _obstacle(model.get_submodule(site.name)) for site in recipe.sites}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _obstacle(module: nn.Module) -> str | None:
+    if isinstance(module, DynamicConv):
+        if _same_kernels(module) or _is_zero(module.attention.fc2.weight):
+            return None
+        return f"has {module.experts} different kernels under an attention that depends on its input"
+    if isinstance(module, DynamicReLU):
+        layers = [module.fc2.weight, module.fc2.bias]
+        if isinstance(module, DynamicReLUC):
+            layers.append(module.spatial.weight)
+        return None if all(map(_is_zero, layers)) else "has lines that depend on its input"
+    return f"is a {type(module).__name__}, which dynsurgeon did not put there"
+
+
+def _same_kernels(conv: DynamicConv) -> bool:
+    banks = [bank for bank in (conv.weight, conv.bias) if bank is not None]
+    return all(torch.equal(bank, bank[:1].expand_as(bank)) for bank in banks)
+
+
+def _is_zero(tensor: Tensor) -> bool:
+    return not bool(tensor.any())
+
+
+@torch.no_grad()
+def _static_parameters(module: nn.Module) -> nn.Module:
+    """Return a bare module with the parameters that the static form of `module` has."""
+    holder = nn.Module()
+    if isinstance(module, DynamicConv):
+        for name in ("weight", "bias"):
+            bank = getattr(module, name)
+            static = None if bank is None else nn.Parameter(_mixed(module, bank), bank.requires_grad)
+            holder.register_parameter(name, static)
+    elif isinstance(module, DynamicReLU) and module.form.function == "prelu":
+        slopes = module.alpha[1] / module.start_scale
+        holder.register_parameter("weight", nn.Parameter(slopes.clone()))
+    return holder
+
+
+def _mixed(conv: DynamicConv, bank: Tensor) -> Tensor:
+    if _same_kernels(conv):
+        return bank[0].clone()
+    attention = conv.attention
+    pi = torch.softmax(attention.fc2.bias / attention.temperature, dim=0)
+    return torch.tensordot(pi, bank, dims=1)
+
+
+def _undo_owner(model: nn.Module, recipe: OwnerRecipe) -> None:
+    owner = model.get_submodule(recipe.name)
+    undo_rewrite(owner)
+    for label, child in (call for calls in recipe.calls.values() for call in calls):
+        if child is None or label == f"module:{child}" or child not in owner._modules:
+            continue
+        module = owner._modules.pop(child)
+        names = getattr(module, OPERANDS, ())
+        if module is not None and names:
+            static = _static_parameters(module)
+            for name, attribute in zip(("weight", "bias"), names, strict=False):
+                owner.register_parameter(attribute, getattr(static, name))

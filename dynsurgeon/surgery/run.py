@@ -1,0 +1,74 @@
+"""Run a model in eval or train mode and leave no trace: flags, buffers and random state restored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+Mode = Literal["eval", "train"]
+MODES: tuple[Mode, ...] = ("eval", "train")
+
+
+@contextmanager
+def preserved(model: nn.Module, mode: Mode, seed: int = 0) -> Iterator[None]:
+    """Put `model` in `mode` with a fixed seed; on exit all is as it was."""
+    flags = {module: module.training for module in model.modules()}
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    devices = {t.device.index for t in model.parameters() if t.device.type == "cuda"}
+    try:
+        with torch.random.fork_rng(devices=sorted(i for i in devices if i is not None)):
+            torch.manual_seed(seed)
+            model.train(mode == "train")
+            with torch.no_grad():
+                yield
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
+
+
+def run_model(model: nn.Module, inputs: tuple[Any, ...], mode: Mode, seed: int = 0) -> Any:
+    """Run `model` on copies of `inputs` without gradients and return its outputs."""
+    with preserved(model, mode, seed):
+        return model(*copied(inputs))
+
+
+def copied(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Clone every tensor, so that a model that writes into its input can't change the next run."""
+    result: tuple[Any, ...] = tree_map(lambda t: t.clone() if isinstance(t, Tensor) else t, inputs)
+    return result
+
+
+def widened(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Repeat every tensor along its first axis: BatchNorm can't train on a batch of one."""
+    result: tuple[Any, ...] = tree_map(
+        lambda t: torch.cat([t, t]) if isinstance(t, Tensor) and t.dim() else t, inputs
+    )
+    return result
+
+
+def batch_size(inputs: tuple[Any, ...]) -> int:
+    """Samples in `inputs`: the length of the first tensor, or of a list of images."""
+    first = inputs[0]
+    if isinstance(first, (list, tuple)):
+        return max(len(first), 1)
+    tensor = next(t for t in tree_leaves(inputs) if isinstance(t, Tensor))
+    return max(tensor.shape[0], 1) if tensor.dim() else 1
+
+
+def tensors_of(outputs: Any) -> list[Tensor]:
+    """Return the tensors in nested outputs, in order; objects are searched through their fields."""
+    leaves: list[Tensor] = []
+    for leaf in tree_leaves(outputs):
+        if isinstance(leaf, Tensor):
+            leaves.append(leaf)
+        elif hasattr(leaf, "__dict__") and not isinstance(leaf, nn.Module):
+            leaves.extend(t for t in tree_leaves(vars(leaf)) if isinstance(t, Tensor))
+    return leaves

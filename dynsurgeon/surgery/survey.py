@@ -1,0 +1,204 @@
+"""Run the model in eval and in train mode and gather what `observe` reports, site by site."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from dynsurgeon.errors import ConfigError
+from dynsurgeon.surgery.calls import CallKey
+from dynsurgeon.surgery.observe import Call, Observer, OwnerRun
+from dynsurgeon.surgery.run import MODES, Mode, batch_size, copied, preserved, widened
+
+VARIES = object()
+"""Marks an argument that is a tensor, or not the same in every run."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One execution of a call site, without its tensors."""
+
+    mode: Mode
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+    extra_arguments: bool
+    channels_last_axis: bool
+
+
+@dataclass
+class ObservedSite:
+    """One call site with all its executions."""
+
+    owner: nn.Module
+    key: CallKey
+    module: nn.Module | None
+    function: Callable[..., Any] | None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inplace: bool
+    executions: list[Execution] = field(default_factory=list)
+
+
+@dataclass
+class ObservedOwner:
+    """What one module was called with, and the sequences of call sites that followed."""
+
+    sequences: dict[Mode, list[tuple[CallKey, ...]]] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    mixed_none: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Survey:
+    """All that two runs of a model show.
+
+    Attributes:
+        sites: Observed call sites, in order of their first execution.
+        owners: Observed owners.
+        outputs: The model's outputs by mode, to compare with later.
+        inputs: The inputs of each mode.
+        foreign_reads: Ids of parameters read outside their own operator.
+        macs: Multiply-accumulates a sample of the whole model, in eval mode.
+        batch: Samples in the eval inputs.
+        notes: What the user should know, such as a mode that could not be run.
+    """
+
+    sites: dict[tuple[nn.Module, CallKey], ObservedSite] = field(default_factory=dict)
+    owners: dict[nn.Module, ObservedOwner] = field(default_factory=dict)
+    outputs: dict[Mode, Any] = field(default_factory=dict)
+    inputs: dict[Mode, tuple[Any, ...]] = field(default_factory=dict)
+    foreign_reads: set[int] = field(default_factory=set)
+    macs: int = 0
+    batch: int = 1
+    notes: list[str] = field(default_factory=list)
+
+
+def survey_model(model: nn.Module, inputs: tuple[Any, ...]) -> Survey:
+    """Observe `model` on `inputs` in both modes; the model is left as it was.
+
+    Raises:
+        ConfigError: The model does not run on these inputs in eval mode.
+    """
+    survey = Survey(batch=batch_size(inputs))
+    for mode in MODES:
+        attempts = [inputs] if mode == "eval" else [inputs, widened(inputs)]
+        error = _try_each(model, mode, attempts, survey)
+        if error is not None and mode == "eval":
+            raise ConfigError(
+                f"the model can't run on these example inputs: {type(error).__name__}: {error}"
+            ) from error
+        if error is not None:
+            survey.notes.append(f"train mode was not observed: {_brief(error)}")
+    return survey
+
+
+def _try_each(
+    model: nn.Module, mode: Mode, attempts: list[tuple[Any, ...]], survey: Survey
+) -> Exception | None:
+    error: Exception | None = None
+    for inputs in attempts:
+        try:
+            _run(model, mode, inputs, survey)
+            return None
+        except Exception as failure:
+            error = error or failure
+    return error
+
+
+def _run(model: nn.Module, mode: Mode, inputs: tuple[Any, ...], survey: Survey) -> None:
+    observer = Observer(
+        on_call=lambda call: _note_call(survey, mode, call),
+        on_run=lambda run: _note_run(survey, mode, run),
+    )
+    flops = FlopCounterMode(display=False)
+    with preserved(model, mode), flops, observer.observing():
+        outputs = model(*copied(inputs))
+    if mode == "eval":
+        survey.macs = flops.get_total_flops() // 2 // survey.batch
+    survey.outputs[mode], survey.inputs[mode] = outputs, inputs
+    survey.foreign_reads |= observer.foreign_reads
+
+
+def _note_call(survey: Survey, mode: Mode, call: Call) -> None:
+    site = survey.sites.setdefault(
+        (call.owner, call.key),
+        ObservedSite(
+            owner=call.owner,
+            key=call.key,
+            module=call.module,
+            function=call.function,
+            args=_without_tensors(call.args),
+            kwargs={k: _without_tensor(v) for k, v in call.kwargs.items()},
+            inplace=call.inplace,
+        ),
+    )
+    site.executions.append(
+        Execution(
+            mode=mode,
+            input_shape=tuple(call.input.shape),
+            output_shape=tuple(call.output.shape) if call.output is not None else (),
+            dtype=call.input.dtype,
+            device=call.input.device,
+            extra_arguments=call.module is not None and (len(call.args) > 1 or bool(call.kwargs)),
+            channels_last_axis=call.channels_last_axis,
+        )
+    )
+
+
+def _note_run(survey: Survey, mode: Mode, run: OwnerRun) -> None:
+    owner = survey.owners.setdefault(run.owner, ObservedOwner())
+    calls = tuple(run.calls)
+    if calls not in owner.sequences.setdefault(mode, []):
+        owner.sequences[mode].append(calls)
+    if not calls:
+        return
+    for name, value in _arguments(run).items():
+        kind = _constant(value)
+        before = owner.arguments.get(name, kind)
+        if (before is None) != (kind is None):
+            owner.mixed_none.add(name)
+        owner.arguments[name] = kind if _same(before, kind) else VARIES
+
+
+def _arguments(run: OwnerRun) -> dict[str, Any]:
+    try:
+        bound = inspect.signature(type(run.owner).forward).bind(run.owner, *run.args, **run.kwargs)
+    except (TypeError, ValueError):
+        return {}
+    bound.apply_defaults()
+    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = list(bound.signature.parameters.values())[1:]
+    return {p.name: bound.arguments[p.name] for p in parameters if p.kind in plain}
+
+
+def _constant(value: Any) -> Any:
+    return value if value is None or type(value) in (bool, int, float, str) else VARIES
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other or (type(one) is type(other) and one == other)
+
+
+def _without_tensors(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(_without_tensor(value) for value in values)
+
+
+def _without_tensor(value: Any) -> Any:
+    # Holding on to activations would keep the whole forward pass in memory.
+    keep = isinstance(value, nn.Parameter) or not any(
+        isinstance(leaf, Tensor) for leaf in tree_leaves(value)
+    )
+    return value if keep else None
+
+
+def _brief(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

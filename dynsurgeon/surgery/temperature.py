@@ -1,0 +1,28 @@
+"""Set the softmax temperature of a dynamic network: the paper anneals it from 30 to 1."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from dynsurgeon.errors import ConfigError, UnsupportedModelError
+from dynsurgeon.operators import DynamicReLUC, KernelAttention
+
+
+@torch.no_grad()
+def set_temperature(model: nn.Module, temperature: float) -> None:
+    """Set tau of every kernel attention and of every DY-ReLU-C in `model`.
+
+    Raises:
+        ConfigError: The temperature is not a number above 0.
+        UnsupportedModelError: Nothing in the model has a temperature.
+    """
+    if not 0 < temperature < math.inf:
+        raise ConfigError(f"temperature must be a number above 0, got {temperature!r}")
+    holders = [m for m in model.modules() if isinstance(m, (KernelAttention, DynamicReLUC))]
+    if not holders:
+        raise UnsupportedModelError("no module has a temperature: the model has no dynamic layer")
+    for holder in holders:
+        holder.temperature.fill_(temperature)
