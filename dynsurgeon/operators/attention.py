@@ -19,6 +19,25 @@ def hidden_width(channels: int, reduction: int) -> int:
     return max(channels // reduction, HIDDEN_FLOOR)
 
 
+def squeeze_layer(
+    channels: int,
+    reduction: int,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> nn.Linear:
+    """Build the layer to the hidden width, its units drawn in opposite pairs.
+
+    After the ReLU one of each pair is alive, whatever comes in. Four units drawn one by one are all
+    dead for an average near zero in 1 of 16 layers, and then never get a gradient.
+    """
+    layer = nn.Linear(channels, hidden_width(channels, reduction), device=device, dtype=dtype)
+    half = layer.out_features // 2
+    with torch.no_grad():
+        for tensor in (layer.weight, layer.bias):
+            tensor[half : 2 * half] = -tensor[:half]
+    return layer
+
+
 def global_average(x: Tensor) -> Tensor:
     """Average ``(N, C, *spatial)`` over all its spatial axes to ``(N, C)``."""
     return x.mean(dim=tuple(range(2, x.dim()))) if x.dim() > 2 else x
@@ -50,9 +69,8 @@ class KernelAttention(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        hidden = hidden_width(in_channels, reduction)
-        self.fc1 = nn.Linear(in_channels, hidden, device=device, dtype=dtype)
-        self.fc2 = nn.Linear(hidden, experts, device=device, dtype=dtype)
+        self.fc1 = squeeze_layer(in_channels, reduction, device, dtype)
+        self.fc2 = nn.Linear(self.fc1.out_features, experts, device=device, dtype=dtype)
         self.register_buffer("temperature", torch.tensor(temperature, device=device, dtype=dtype))
 
     def forward(self, x: Tensor) -> Tensor:

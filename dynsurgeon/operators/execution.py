@@ -1,13 +1,18 @@
 """How a convolution runs when each sample brings its own kernel.
 
-Every form computes ``y_n = sum_k pi_nk (W_k * x_n + b_k)``; they differ in what they keep in memory
-and in how often they convolve. `run_dynamic_convolution` picks one by shape.
+Every form computes ``y_n = sum_k pi_nk (W_k * x_n + b_k)``, written around the first kernel,
+
+    sum_k pi_k W_k = W_1 + sum_{k>1} pi_k (W_k - W_1)          since sum_k pi_k = 1
+
+because with identical kernels every difference is exactly 0: the start is then the static convolution
+bit for bit, and not to a rounding that BatchNorm in train mode would blow up. The forms differ in what
+they keep in memory and in how often they convolve; `run_dynamic_convolution` picks one by shape.
 
 - *grouped*: mix one kernel a sample, fold the batch into the groups, convolve once. Cheap while the
   map is large; on small maps the mixed kernels outweigh everything else, and the backward keeps them.
-- *stacked*: lay the K scaled inputs ``pi_k x`` side by side and convolve once with the K kernels side
-  by side. K times the multiply-adds, but the weights stay constant and the batch stays free, so this
-  is also what `torch.export` sees.
+- *stacked*: convolve with the first kernel, then once more the scaled inputs ``pi_k x`` side by side
+  with the differences side by side. K times the multiply-adds, but nothing depends on the batch, so
+  this is also what `torch.export` sees.
 """
 
 from __future__ import annotations
@@ -76,8 +81,8 @@ def grouped(
 ) -> Tensor:
     """Mix a kernel for each sample and convolve them all as groups of one sample."""
     batch = x.shape[0]
-    kernels = (pi @ weight.flatten(1)).view(batch * weight.shape[1], *weight.shape[2:])
-    biases = None if bias is None else (pi @ bias).view(-1)
+    kernels = mix(pi, weight.flatten(1)).view(batch * weight.shape[1], *weight.shape[2:])
+    biases = None if bias is None else mix(pi, bias).view(-1)
     folded = x.reshape(1, batch * x.shape[1], *x.shape[2:])
     y = geometry.convolve(folded, kernels, biases, batch * geometry.groups)
     return y.view(batch, -1, *y.shape[2:])
@@ -86,10 +91,23 @@ def grouped(
 def stacked(
     x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
 ) -> Tensor:
-    """Convolve the K scaled copies of the input with the K kernels, laid along the input channels."""
-    scaled = scale_input(x, pi, geometry.groups)
-    y = geometry.convolve(scaled, stack_kernels(weight, geometry), None, geometry.groups)
-    return y if bias is None else y + (pi @ bias).view(-1, bias.shape[1], *[1] * geometry.spatial)
+    """Convolve with the first kernel, and the K - 1 scaled inputs with the differences from it."""
+    first = None if bias is None else bias[0]
+    y = geometry.convolve(x, weight[0], first, geometry.groups)
+    if weight.shape[0] == 1:
+        return y
+    scaled = scale_input(x, pi[:, 1:], geometry.groups)
+    differences = stack_kernels(weight[1:] - weight[:1], geometry)
+    y = y + geometry.convolve(scaled, differences, None, geometry.groups)
+    if bias is None:
+        return y
+    offsets = pi[:, 1:] @ (bias[1:] - bias[:1])
+    return y + offsets.view(-1, bias.shape[1], *[1] * geometry.spatial)
+
+
+def mix(pi: Tensor, bank: Tensor) -> Tensor:
+    """Mix the rows of a bank ``(K, M)`` by attention ``(N, K)`` to ``(N, M)``, around its first row."""
+    return torch.addmm(bank[0], pi[:, 1:], bank[1:] - bank[0])
 
 
 def averaged(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dynsurgeon.config import DynamicReLUConfig
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
-from dynsurgeon.operators.attention import global_average, hidden_width
+from dynsurgeon.operators.attention import global_average, squeeze_layer
 from dynsurgeon.operators.forms import SMOOTH_FUNCTIONS, ActivationForm
 
 
@@ -69,10 +69,9 @@ class DynamicReLU(nn.Module):
         factory: dict[str, Any] = {"device": device, "dtype": dtype or torch.get_default_dtype()}
         self.register_buffer("alpha", alpha.reshape(self.pieces, -1).to(**factory))
         self.register_buffer("beta", beta.reshape(self.pieces, -1).to(**factory))
-        hidden = hidden_width(channels, self.config.reduction)
         outputs = 2 * self.pieces * (channels if self.per_channel else 1)
-        self.fc1 = nn.Linear(channels, hidden, **factory)
-        self.fc2 = nn.Linear(hidden, outputs, **factory)
+        self.fc1 = squeeze_layer(channels, self.config.reduction, **factory)
+        self.fc2 = nn.Linear(self.fc1.out_features, outputs, **factory)
         nn.init.zeros_(self.fc2.weight)
         nn.init.zeros_(self.fc2.bias)
 

@@ -88,6 +88,8 @@ def describe_activation(module: nn.Module) -> ActivationForm:
         )
     name = ACTIVATIONS[base]
     if isinstance(module, nn.PReLU):
+        if module.weight.is_meta:
+            raise UnsupportedModelError("a PReLU's slopes are on the meta device: load them first")
         return describe_function(name, tuple(module.weight.detach().double().tolist()))
     if isinstance(module, nn.LeakyReLU):
         return describe_function(name, module.negative_slope)

@@ -30,8 +30,8 @@ def fresh_inputs(
     """Draw inputs like `example_inputs`, every sample different from the others.
 
     A floating tensor is drawn with the example's mean and standard deviation, clamped to its range;
-    one whose elements are all equal, with deviation 1 around them. Single numbers (no axis), integer
-    and boolean tensors and everything else keep the example's values.
+    one whose elements are all equal, with deviation 1 around them. Single numbers (no axis),
+    integer and boolean tensors and everything else keep the example's values.
 
     Args:
         example_inputs: A tensor, or a tuple of positional inputs with any nesting.

@@ -1,0 +1,186 @@
+"""Run a static and a dynamic model alike and measure how far apart they are, site by site."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dynsurgeon.errors import ConfigError
+from dynsurgeon.recipe import Recipe
+from dynsurgeon.surgery.observe import Call, Observer
+from dynsurgeon.surgery.run import MODES, Mode, copied, preserved, run_model, tensors_of, widened
+from dynsurgeon.surgery.unshare import unshared_activations
+
+Difference = tuple[float, float]
+"""Largest absolute difference, and largest absolute value of the original."""
+
+
+@dataclass
+class Comparison:
+    """The differences of one comparison, by mode and by site.
+
+    Attributes:
+        outputs: Difference of the models' outputs, by mode.
+        sites: Difference at each replaced site, by site and mode.
+        dtype: The outputs' precision.
+        notes: What could not be compared, and why.
+    """
+
+    outputs: dict[Mode, Difference] = field(default_factory=dict)
+    sites: dict[tuple[str, Mode], Difference] = field(default_factory=dict)
+    dtype: torch.dtype = torch.float32
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def max_abs(self) -> float:
+        """Largest absolute difference of the outputs in any mode."""
+        return max((absolute for absolute, _ in self.outputs.values()), default=float("inf"))
+
+    @property
+    def max_rel(self) -> float:
+        """Largest difference of the outputs relative to the original's largest, in any mode."""
+        return max((relative(d) for d in self.outputs.values()), default=float("inf"))
+
+
+def compare_models(
+    model: nn.Module, dynamic: nn.Module, recipe: Recipe, inputs: tuple[Any, ...], seed: int
+) -> Comparison:
+    """Compare a static model with its dynamic form on `inputs`, in eval and in train mode.
+
+    Raises:
+        ConfigError: The model does not run on these inputs in eval mode.
+    """
+    comparison = Comparison()
+    for mode in MODES:
+        runnable = _runnable_inputs(model, mode, inputs, seed, comparison)
+        if runnable is not None:
+            _compare_mode(model, dynamic, recipe, mode, runnable, seed, comparison)
+    return comparison
+
+
+def relative(difference: Difference) -> float:
+    """Return a difference over the largest value of the original."""
+    gap, scale = difference
+    return 0.0 if gap == 0 else gap / scale if scale else float("inf")
+
+
+def _runnable_inputs(
+    model: nn.Module, mode: Mode, inputs: tuple[Any, ...], seed: int, comparison: Comparison
+) -> tuple[Any, ...] | None:
+    # BatchNorm can't train on a single value a channel: then the batch is doubled.
+    errors = []
+    for attempt in (inputs,) if mode == "eval" else (inputs, widened(inputs)):
+        try:
+            run_model(model, attempt, mode, seed)
+            return attempt
+        except Exception as error:
+            errors.append(error)
+    if mode == "eval":
+        raise ConfigError(f"the model can't run on inputs like these: {errors[0]}") from errors[0]
+    comparison.notes.append(f"train mode was not compared: {str(errors[0]).splitlines()[0][:160]}")
+    return None
+
+
+def _compare_mode(
+    model: nn.Module,
+    dynamic: nn.Module,
+    recipe: Recipe,
+    mode: Mode,
+    inputs: tuple[Any, ...],
+    seed: int,
+    comparison: Comparison,
+) -> None:
+    theirs, sites = _run_dynamic(dynamic, recipe, mode, inputs, seed)
+    ours = _run_original(model, recipe, mode, inputs, seed, sites, comparison)
+    comparison.outputs[mode] = _difference_of(ours, theirs)
+    comparison.dtype = next(
+        (t.dtype for t in ours if t.dtype.is_floating_point), comparison.dtype
+    )
+
+
+def _run_dynamic(
+    dynamic: nn.Module, recipe: Recipe, mode: Mode, inputs: tuple[Any, ...], seed: int
+) -> tuple[list[Tensor], dict[str, list[Tensor]]]:
+    sites: dict[str, list[Tensor]] = defaultdict(list)
+    handles = []
+    for site in recipe.sites:
+
+        def keep(module: nn.Module, args: Any, output: Tensor, name: str = site.name) -> None:
+            sites[name].append(output.clone())
+
+        handles.append(dynamic.get_submodule(site.name).register_forward_hook(keep))
+    try:
+        outputs = run_model(dynamic, inputs, mode, seed)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return tensors_of(outputs), sites
+
+
+def _run_original(
+    model: nn.Module,
+    recipe: Recipe,
+    mode: Mode,
+    inputs: tuple[Any, ...],
+    seed: int,
+    sites: dict[str, list[Tensor]],
+    comparison: Comparison,
+) -> list[Tensor]:
+    with unshared_activations(model):
+        names = _SiteNames(model, recipe, mode)
+
+        def compare(call: Call) -> None:
+            name = names.of(call)
+            if name is not None and call.output is not None:
+                theirs = sites[name].pop(0) if sites[name] else None
+                before = comparison.sites.get((name, mode), (0.0, 0.0))
+                comparison.sites[name, mode] = _worse(before, _difference(call.output, theirs))
+
+        with preserved(model, mode, seed), Observer(on_call=compare).observing():
+            return tensors_of(model(*copied(inputs)))
+
+
+class _SiteNames:
+    """Finds the dynamic module that stands for a call of the original."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, mode: Mode) -> None:
+        self._converted = {site.name for site in recipe.sites}
+        self._modules = {module: name for name, module in model.named_modules()}
+        self._calls = {owner.name: owner.calls[mode] for owner in recipe.owners}
+
+    def of(self, call: Call) -> str | None:
+        owner = self._modules[call.owner]
+        calls = self._calls.get(owner)
+        if calls is not None and call.index < len(calls) and calls[call.index][1] is not None:
+            name = f"{owner}.{calls[call.index][1]}".lstrip(".")
+        else:
+            name = self._modules.get(call.module, "?") if call.module is not None else "?"
+        return name if name in self._converted else None
+
+
+def _difference_of(ours: list[Tensor], theirs: list[Tensor]) -> Difference:
+    if len(ours) != len(theirs):
+        return float("inf"), 0.0
+    total = (0.0, 0.0)
+    for one, other in zip(ours, theirs, strict=True):
+        total = _worse(total, _difference(one, other))
+    return total
+
+
+def _difference(ours: Tensor, theirs: Tensor | None) -> Difference:
+    if theirs is None or ours.shape != theirs.shape:
+        return float("inf"), 0.0
+    if not ours.numel():
+        return 0.0, 0.0
+    one, other = ours.double(), theirs.double()
+    same = (one == other) | (one.isnan() & other.isnan())
+    gap = (one - other).abs().nan_to_num(float("inf")).masked_fill(same, 0.0)
+    return float(gap.max()), float(one.abs().nan_to_num(0, 0, 0).max())
+
+
+def _worse(one: Difference, other: Difference) -> Difference:
+    return max(one, other, key=lambda difference: (relative(difference), difference))
