@@ -88,7 +88,44 @@ _MODULES: dict[str, tuple[str, ...]] = {
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = sorted(_HOME)
+__all__ = [
+    "ConfigError",
+    "DynamicConv1d",
+    "DynamicConv2d",
+    "DynamicConv3d",
+    "DynamicConvConfig",
+    "DynamicConvTranspose1d",
+    "DynamicConvTranspose2d",
+    "DynamicConvTranspose3d",
+    "DynamicReLUA",
+    "DynamicReLUB",
+    "DynamicReLUC",
+    "DynamicReLUConfig",
+    "ExportError",
+    "ExportResult",
+    "ModelNotFoundError",
+    "NoSiteError",
+    "ParityError",
+    "PatternError",
+    "Plan",
+    "Receipt",
+    "Recipe",
+    "RestoreError",
+    "Site",
+    "StorageError",
+    "SurgeryConfig",
+    "SurgeryError",
+    "UnsupportedModelError",
+    "WeightsError",
+    "check_parity",
+    "convert",
+    "export_onnx",
+    "load",
+    "plan",
+    "restore",
+    "save",
+    "set_temperature",
+]
 
 
 def __getattr__(name: str) -> Any:

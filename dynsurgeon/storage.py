@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_model, save_model
+from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from dynsurgeon.errors import StorageError, suggest
@@ -86,7 +86,7 @@ def load(directory: str | Path, model: nn.Module, *, copy: bool = True) -> nn.Mo
     dynamic = copy_of(model) if copy else model
     apply_recipe(dynamic, recipe)
     _check_tensors(dynamic, header, tensors)
-    load_model(dynamic, str(tensors), strict=True, device=str(_device(dynamic)))
+    _copy_tensors(dynamic, tensors)
     attach_recipe(dynamic, recipe)
     return dynamic
 
@@ -186,8 +186,13 @@ def _check_tensors(model: nn.Module, header: Header, path: Path) -> None:
             raise StorageError(f"{path} holds {name!r}, which the model lacks{suggest(name, state)}")
 
 
-def _device(model: nn.Module) -> torch.device:
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
+@torch.no_grad()
+def _copy_tensors(model: nn.Module, path: Path) -> None:
+    # One tensor at a time: the whole file at once would double the memory of a large bank.
+    state = model.state_dict()
+    with safe_open(str(path), framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118
+            state[name].copy_(file.get_tensor(name))
 
 
 _DTYPES = {

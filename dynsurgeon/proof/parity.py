@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch import nn
 
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.operators.execution import forced_form, stacked
@@ -17,6 +16,7 @@ from dynsurgeon.proof.inputs import fresh_inputs
 from dynsurgeon.proof.receipt import TOLERANCES, Receipt, SiteParity
 from dynsurgeon.recipe import Recipe, recipe_of
 from dynsurgeon.surgery.accept import as_inputs, check_model, check_static
+from dynsurgeon.surgery.run import as_double
 
 
 def check_parity(
@@ -81,12 +81,7 @@ def _arbiters(
     yield "in the form that rounds as the static convolution does", again
     if again.dtype is torch.float32:
         one, other = copy.deepcopy(model).double(), copy.deepcopy(dynamic).double()
-        doubled = tree_map(_doubled, inputs)
-        yield "in float64", compare_models(one, other, recipe, doubled, seed)
-
-
-def _doubled(leaf: Any) -> Any:
-    return leaf.double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+        yield "in float64", compare_models(one, other, recipe, as_double(inputs), seed)
 
 
 def _passes(comparison: Comparison) -> bool:
@@ -103,7 +98,7 @@ def _receipt(comparison: Comparison, passed: bool, notes: list[str]) -> Receipt:
         max_abs=comparison.max_abs,
         max_rel=comparison.max_rel,
         tolerance=TOLERANCES.get(comparison.dtype, 1e-5),
-        modes=tuple(comparison.outputs),
+        output_rel={mode: relative(d) for mode, d in comparison.outputs.items()},
         sites=sites,
         notes=tuple(notes),
     )

@@ -40,7 +40,7 @@ class Receipt:
         max_abs: Largest absolute difference of the outputs.
         max_rel: The same over the largest absolute output of the original.
         tolerance: Largest `max_rel` that passes, by the outputs' precision.
-        modes: The modes that were compared.
+        output_rel: `max_rel` by mode, for the modes that were compared.
         sites: The differences at every replaced site that ran, in every mode.
         notes: What could not be compared, and why.
     """
@@ -49,9 +49,14 @@ class Receipt:
     max_abs: float
     max_rel: float
     tolerance: float
-    modes: tuple[str, ...]
+    output_rel: dict[str, float]
     sites: tuple[SiteParity, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes that were compared."""
+        return tuple(self.output_rel)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the receipt as plain JSON values."""

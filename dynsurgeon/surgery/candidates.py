@@ -7,6 +7,7 @@ becomes one candidate a call: ``relu``, ``relu_1``, …; a functional call is na
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -99,20 +100,20 @@ def _module_candidates(
     owners = {site.owner for site in sites}
     for group in [sites] if one_instance else [[site] for site in sites]:
         first = group[0] is sites[0] and (one_instance or len(owners) == 1)
-        owner_name = names[group[0].owner]
-        path = group[0].key.label.removeprefix("module:").replace(".", "_")
+        owner, owner_name = group[0].owner, names.get(group[0].owner, "?")
+        path = re.sub(r"\W", "_", group[0].key.label.removeprefix("module:"))
         yield Candidate(
-            name=names.get(module, "?") if first else _unique(owner_name, path, taken),
+            name=names.get(module, "?") if first else _unique(owner_name, path, taken, owner),
             operation=type(module).__name__,
             static=convolution_class(module) or activation_class(module),
             module=module,
-            owner=group[0].owner,
+            owner=owner,
             owner_name=owner_name,
             sites=group,
             rewritten=not one_instance,
             in_place_of_module=first,
             inplace=group[0].inplace,
-            reason=None if module in names else "is not registered as a child of any module",
+            reason=_unregistered(module, owner, names, rewritten=not one_instance),
         )
 
 
@@ -120,9 +121,9 @@ def _function_candidate(
     site: ObservedSite, names: dict[nn.Module, str], taken: set[str]
 ) -> Candidate:
     function = site.key.label.removeprefix("function:")
-    owner_name = names[site.owner]
+    owner_name = names.get(site.owner, "?")
     return Candidate(
-        name=_unique(owner_name, function, taken, avoid=site.owner),
+        name=_unique(owner_name, function, taken, site.owner),
         operation=f"F.{function}",
         static=None,
         module=None,
@@ -132,6 +133,7 @@ def _function_candidate(
         rewritten=True,
         in_place_of_module=False,
         inplace=site.inplace,
+        reason=_unregistered(None, site.owner, names, rewritten=True),
     )
 
 
@@ -147,12 +149,23 @@ def _uncalled(model: nn.Module, called: set[nn.Module]) -> Iterable[Candidate]:
             )
 
 
-def _unique(owner: str, base: str, taken: set[str], avoid: nn.Module | None = None) -> str:
-    prefix = f"{owner}." if owner else ""
+def _unregistered(
+    module: nn.Module | None, owner: nn.Module, names: dict[nn.Module, str], *, rewritten: bool
+) -> str | None:
+    # A plain Python list hides modules from `parameters()` and from `state_dict()` too.
+    if module is not None and module not in names:
+        return "is not registered as a child of any module"
+    if rewritten and owner not in names:
+        return "its owner is not registered as a child of any module"
+    return None
+
+
+def _unique(prefix: str, base: str, taken: set[str], avoid: nn.Module) -> str:
+    prefix = f"{prefix}." if prefix else ""
     count = 0
     while True:
         child = f"{base}_{count}" if count else base
-        if prefix + child not in taken and not (avoid is not None and hasattr(avoid, child)):
+        if prefix + child not in taken and not hasattr(avoid, child):
             taken.add(prefix + child)
             return prefix + child
         count += 1

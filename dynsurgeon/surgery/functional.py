@@ -71,9 +71,12 @@ def input_node(node: fx.Node) -> Any:
 
 
 def operand_nodes(node: fx.Node) -> list[fx.Node]:
-    """Return the other nodes that a call site's node takes: weight and bias, in that order."""
-    source = input_node(node)
-    return [operand for operand in node.all_input_nodes if operand is not source]
+    """Return the nodes of a functional convolution's weight and bias, in that order."""
+    if node.meta["call"].label not in _MODULES:
+        return []
+    arguments = call_arguments(node)
+    operands = (arguments.get(name) for name in ("weight", "bias"))
+    return [operand for operand in operands if isinstance(operand, fx.Node)]
 
 
 def operand_names(node: fx.Node) -> tuple[str, ...]:
@@ -81,14 +84,39 @@ def operand_names(node: fx.Node) -> tuple[str, ...]:
     return tuple(str(operand.target) for operand in operand_nodes(node))
 
 
-def functional_conv_obstacle(node: fx.Node, owner: nn.Module) -> str | None:
-    """Return why a functional convolution can't get a module of its own, or None."""
-    for operand in operand_nodes(node):
-        if operand.op != "get_attr" or str(operand.target) not in owner._parameters:
-            return "its weight is computed, or is no parameter of its owner"
-        if len(operand.users) > 1:
-            return f"its parameter {operand.target} is used elsewhere too"
+def call_obstacle(trace: OwnerTrace, key: CallKey, shared: set[int]) -> str | None:
+    """Return why a call in an owner's forward can't become that of a module, or None.
+
+    Args:
+        trace: The trace of its owner.
+        key: The call site.
+        shared: Ids of parameters that other modules have or read too.
+    """
+    for node in (n for mode in trace.graphs for n in trace.call_nodes(mode)):
+        if node.meta["call"] != key:
+            continue
+        operands = operand_nodes(node)
+        for operand in operands:
+            name = str(operand.target)
+            if operand.op != "get_attr" or name not in trace.owner._parameters:
+                return "its weight is computed, or is no parameter of its owner"
+            parameter = trace.owner._parameters[name]
+            if id(parameter) in shared or _has_other_users(trace, name, key):
+                return f"its parameter {name} is used elsewhere too"
+        if set(node.all_input_nodes) - {input_node(node), *operands}:
+            return "its further arguments are computed"
     return None
+
+
+def _has_other_users(trace: OwnerTrace, name: str, key: CallKey) -> bool:
+    users = (
+        user
+        for graph in trace.graphs.values()
+        for node in graph.nodes
+        if node.op == "get_attr" and node.target == name
+        for user in node.users
+    )
+    return any(user.meta.get("call") != key for user in users)
 
 
 def _plain(value: Any) -> Any:

@@ -176,6 +176,16 @@ def _channels(candidate: Candidate, case: Case) -> str | None:
     return "its input has no channels" if 0 in widths else None
 
 
+def _first_axis(candidate: Candidate, case: Case) -> str | None:
+    inputs = case.survey.inputs
+    if inputs.get("train", inputs["eval"]) is inputs["eval"]:
+        return None  # train mode did not run on a doubled batch
+    first = {e.mode: e.input_shape for s in candidate.sites for e in reversed(s.executions)}
+    if len(first) == 2 and first["eval"][:1] == first["train"][:1]:
+        return "its first axis is not the batch (it does not grow with it)"
+    return None
+
+
 def _hooked(candidate: Candidate, case: Case) -> str | None:
     if candidate.rewritten and candidate.module is not None and has_hooks(candidate.module):
         return "has hooks and is called at several places"
@@ -197,6 +207,7 @@ ACTIVATION_RULES: tuple[Rule, ...] = (
     _smooth,
     _slope,
     _channels,
+    _first_axis,
     _weight_used_elsewhere,
     _hooked,
 )

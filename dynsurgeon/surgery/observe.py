@@ -112,13 +112,16 @@ class Observer(TorchFunctionMode):
             self._paths[module] = {id(m): name for name, m in module.named_modules()}
         return OwnerRun(module, CallCounter(module), self._paths[module])
 
-    def _leave(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+    def _leave(self, module: nn.Module, args: Any, *rest: Any) -> None:
         frame = self._stack.pop()
+        if len(rest) < 2:  # its forward raised: torch then calls without keywords
+            return
+        kwargs, output = rest
+        frame.args, frame.kwargs = args, kwargs
         if isinstance(frame, Call):
-            frame.args, frame.kwargs = args, kwargs
+            frame.input = _input_of(args, kwargs)  # as the module's own hooks made it
             self._finish(frame, output)
             return
-        frame.args, frame.kwargs = args, kwargs
         if isinstance(module, nn.Linear) and isinstance(output, Tensor) and output.dim() > 2:
             output._dynsurgeon_channels_last_axis = True  # type: ignore[attr-defined]
         if self._on_run is not None:
@@ -135,7 +138,7 @@ class Observer(TorchFunctionMode):
         frame = self._stack[-1] if self._stack else None
         if isinstance(frame, OwnerRun):
             self._note_foreign_reads(frame.owner, func, (*args, *kwargs.values()))
-            if func in FUNCTIONS and args and isinstance(args[0], Tensor):
+            if func in FUNCTIONS and isinstance(_input_of(args, kwargs), Tensor):
                 call = self._start(frame, f"function:{FUNCTIONS[func]}", args, kwargs, function=func)
                 output = self._execute(call, func, args, kwargs)
                 self._finish(call, output)
@@ -154,7 +157,7 @@ class Observer(TorchFunctionMode):
         module: nn.Module | None = None,
         function: Callable[..., Any] | None = None,
     ) -> Call:
-        tensor = args[0] if args and isinstance(args[0], Tensor) else torch.empty(0)
+        tensor = _input_of(args, kwargs)
         call = Call(
             owner=run.owner,
             key=run.counter.key(label),
@@ -192,6 +195,10 @@ class Observer(TorchFunctionMode):
         for value in tree_leaves(args):
             if isinstance(value, nn.Parameter) and id(value) not in own:
                 self.foreign_reads.add(id(value))
+
+
+def _input_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return args[0] if args else kwargs.get("input")
 
 
 def _is_inplace(

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from torch import fx, nn
 
 from dynsurgeon.recipe import OwnerRecipe
 from dynsurgeon.surgery.candidates import Candidate
-from dynsurgeon.surgery.functional import functional_conv_obstacle
+from dynsurgeon.surgery.functional import call_obstacle
 from dynsurgeon.surgery.survey import VARIES, ObservedOwner, Survey
 from dynsurgeon.surgery.trace import Constant, OwnerTrace, TraceRefusal, trace_owner
 
 Traces = dict[nn.Module, OwnerTrace]
 
 
-def trace_owners(candidates: list[Candidate], survey: Survey) -> Traces:
+def trace_owners(model: nn.Module, candidates: list[Candidate], survey: Survey) -> Traces:
     """Trace the owner of every candidate that needs it; set the reason where that fails."""
     traces: Traces = {}
+    shared = survey.foreign_reads | _tied_parameters(model)
     for owner, group in group_by_owner(candidates).items():
         try:
             traces[owner] = _trace(owner, survey.owners[owner])
@@ -23,8 +26,7 @@ def trace_owners(candidates: list[Candidate], survey: Survey) -> Traces:
             refuse(group, str(refusal))
             continue
         for candidate in group:
-            if candidate.is_convolution:
-                candidate.reason = _functional_obstacle(candidate, traces[owner])
+            candidate.reason = call_obstacle(traces[owner], candidate.key, shared)
     return traces
 
 
@@ -61,6 +63,8 @@ def owner_recipe(trace: OwnerTrace, name: str, group: list[Candidate], observed:
 def _trace(owner: nn.Module, observed: ObservedOwner) -> OwnerTrace:
     if isinstance(owner, fx.GraphModule):
         raise TraceRefusal("its owner is a GraphModule: convert the model before it is traced")
+    if "forward" in vars(owner):
+        raise TraceRefusal("its owner's forward was replaced on the instance")
     if observed.mixed_none:
         names = ", ".join(sorted(observed.mixed_none))
         raise TraceRefusal(f"its owner's argument {names} is sometimes None and sometimes not")
@@ -73,11 +77,6 @@ def _trace(owner: nn.Module, observed: ObservedOwner) -> OwnerTrace:
     return trace
 
 
-def _functional_obstacle(candidate: Candidate, trace: OwnerTrace) -> str | None:
-    for mode in trace.graphs:
-        for node in trace.call_nodes(mode):
-            if node.meta["call"] == candidate.key:
-                reason = functional_conv_obstacle(node, trace.owner)
-                if reason is not None:
-                    return reason
-    return None
+def _tied_parameters(model: nn.Module) -> set[int]:
+    counts = Counter(id(p) for m in model.modules() for p in m._parameters.values())
+    return {key for key, count in counts.items() if count > 1}

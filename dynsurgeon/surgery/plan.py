@@ -144,7 +144,7 @@ def copy_of(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model)
     except Exception as error:
         raise UnsupportedModelError(
-            f"the model can't be copied ({error}): convert it in place with copy=False"
+            f"the model can't be copied ({_first_line(error)}): convert it in place with copy=False"
         ) from error
 
 
@@ -162,7 +162,7 @@ def plan_in_place(model: nn.Module, inputs: tuple[Any, ...], config: SurgeryConf
 
 
 def _proven_traces(model: nn.Module, candidates: list[Candidate], survey: Survey) -> Traces:
-    traces = trace_owners(candidates, survey)
+    traces = trace_owners(model, candidates, survey)
     for owner in unfaithful_owners(model, traces, survey):
         del traces[owner]
         group = [c for c in candidates if c.rewritten and c.owner is owner]

@@ -46,6 +46,14 @@ def copied(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return result
 
 
+def as_double(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the inputs in float64; integers stay."""
+    result: tuple[Any, ...] = tree_map(
+        lambda t: t.double() if isinstance(t, Tensor) and t.is_floating_point() else t, inputs
+    )
+    return result
+
+
 def widened(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Repeat every tensor along its first axis: BatchNorm can't train on a batch of one."""
     result: tuple[Any, ...] = tree_map(

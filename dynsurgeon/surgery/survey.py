@@ -90,7 +90,9 @@ def survey_model(model: nn.Module, inputs: tuple[Any, ...]) -> Survey:
     """
     survey = Survey(batch=batch_size(inputs))
     for mode in MODES:
-        attempts = [inputs] if mode == "eval" else [inputs, widened(inputs)]
+        # A doubled batch serves twice: BatchNorm can train on it, and an axis that doubles with it
+        # is no channel axis.
+        attempts = [inputs] if mode == "eval" else [widened(inputs), inputs]
         error = _try_each(model, mode, attempts, survey)
         if error is not None and mode == "eval":
             raise ConfigError(
@@ -110,8 +112,17 @@ def _try_each(
             _run(model, mode, inputs, survey)
             return None
         except Exception as failure:
-            error = error or failure
+            error = failure
+            _forget(survey, mode)
     return error
+
+
+def _forget(survey: Survey, mode: Mode) -> None:
+    for site in survey.sites.values():
+        site.executions = [e for e in site.executions if e.mode != mode]
+    survey.sites = {key: site for key, site in survey.sites.items() if site.executions}
+    for owner in survey.owners.values():
+        owner.sequences.pop(mode, None)
 
 
 def _run(model: nn.Module, mode: Mode, inputs: tuple[Any, ...], survey: Survey) -> None:
@@ -146,12 +157,20 @@ def _note_call(survey: Survey, mode: Mode, call: Call) -> None:
             mode=mode,
             input_shape=tuple(call.input.shape),
             output_shape=tuple(call.output.shape) if call.output is not None else (),
-            dtype=call.input.dtype,
+            dtype=_parameter_dtype(call.input),
             device=call.input.device,
             extra_arguments=call.module is not None and (len(call.args) > 1 or bool(call.kwargs)),
             channels_last_axis=call.channels_last_axis,
         )
     )
+
+
+def _parameter_dtype(tensor: Tensor) -> torch.dtype:
+    # Under autocast activations are in half precision, and parameters in single.
+    kind = tensor.device.type
+    if torch.is_autocast_enabled(kind) and tensor.dtype == torch.get_autocast_dtype(kind):
+        return torch.float32
+    return tensor.dtype
 
 
 def _note_run(survey: Survey, mode: Mode, run: OwnerRun) -> None:

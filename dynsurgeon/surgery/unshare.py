@@ -29,7 +29,7 @@ def unshare_activations(model: nn.Module) -> list[tuple[nn.Module, str, nn.Modul
             if child is None or not _is_stateless_activation(child):
                 continue
             if id(child) in seen:
-                parent._modules[attribute] = copy.copy(child)
+                parent._modules[attribute] = copy.deepcopy(child)  # a shallow one shares its hooks
                 changed.append((parent, attribute, child))
             seen.add(id(child))
     return changed
