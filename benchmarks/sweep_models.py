@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from sweep_names import TIMM_NAMES
 from torch import nn
 
 import dynsurgeon as ds
 from dynsurgeon.inputs import DETECTORS, example_inputs
 from dynsurgeon.models import build_model, torchvision_names
 from dynsurgeon.surgery.run import run_model, tensors_of
-from sweep_names import TIMM_NAMES
 
 Row = dict[str, Any]
 LARGE = 250_000_000

@@ -28,8 +28,8 @@ class SiteRecipe:
     Attributes:
         name: Dotted name of the dynamic module in the converted model.
         operator: Its class, a key of `operators.table.DYNAMIC_OPERATORS`.
-        place: ``"module"`` if it takes the place of the static module of that name, ``"call"`` if it
-            is a new child of its owner, called by the owner's rewritten forward.
+        place: ``"module"`` if it takes the place of the static module of that name, ``"call"`` if
+            it is a new child of its owner, called by the owner's rewritten forward.
         settings: Fields of its `DynamicConvConfig` or `DynamicReLUConfig`.
         dtype: Its parameters' type, ``"float32"``.
         channels: Channels of an activation.
@@ -101,7 +101,9 @@ class Recipe:
             if not isinstance(values, dict) or "format" not in values:
                 raise StorageError("not a dynsurgeon recipe: the key 'format' is missing")
             if values.pop("format") != FORMAT:
-                raise StorageError(f"a recipe of another format; this version reads format {FORMAT}")
+                raise StorageError(
+                    f"a recipe of another format; this version reads format {FORMAT}"
+                )
             sites = tuple(SiteRecipe(**site) for site in values.pop("sites"))
             owners = tuple(_owner_from(owner) for owner in values.pop("owners"))
             return cls(sites=sites, owners=owners, **values)

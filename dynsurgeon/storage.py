@@ -1,7 +1,7 @@
 """Save a dynamic model as a JSON recipe and safetensors, and load it onto its static model.
 
-No pickle: loading runs no code from the files. Writes are atomic, and the recipe holds the digest of
-the tensor file, so that two files which don't belong together are refused.
+No pickle: loading runs no code from the files. Writes are atomic, and the recipe holds the digest
+of the tensor file, so that two files which don't belong together are refused.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def load(directory: str | Path, model: nn.Module, *, copy: bool = True) -> nn.Mo
     header = _read_header(tensors)
     _check_bank_sizes(recipe, header)
     if recipe.sha256 is not None and _digest(tensors) != recipe.sha256:
-        raise StorageError(f"{tensors} is damaged, or not the file that {RECIPE_FILE} was saved with")
+        raise StorageError(f"{tensors} is damaged, or was not saved with this {RECIPE_FILE}")
     dynamic = copy_of(model) if copy else model
     apply_recipe(dynamic, recipe)
     _check_tensors(dynamic, header, tensors)
@@ -135,7 +135,7 @@ def _digest(path: Path) -> str:
 def _check_savable(model: nn.Module) -> None:
     for name, value in model.state_dict().items():
         if not isinstance(value, Tensor):
-            raise StorageError(f"{name!r} is extra state that is no tensor; it can't be saved safely")
+            raise StorageError(f"{name!r} is state that is no tensor; it can't be saved safely")
 
 
 Header = dict[str, tuple[tuple[int, ...], str]]
@@ -183,7 +183,8 @@ def _check_tensors(model: nn.Module, header: Header, path: Path) -> None:
             )
     for name in header:
         if name not in state:
-            raise StorageError(f"{path} holds {name!r}, which the model lacks{suggest(name, state)}")
+            hint = suggest(name, state)
+            raise StorageError(f"{path} holds {name!r}, which the model lacks{hint}")
 
 
 @torch.no_grad()
@@ -204,4 +205,3 @@ _DTYPES = {
     torch.int32: "I32",
     torch.bool: "BOOL",
 }
-

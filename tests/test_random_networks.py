@@ -1,4 +1,4 @@
-"""Random networks convert to parity, or are refused with a typed error; none gives a wrong result."""
+"""Random networks convert to parity or are refused with a typed error; none goes wrong."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from found_networks import FOUND
 from hypothesis import HealthCheck, given, settings
+from random_networks import Program, programs
 from torch import nn
 
 import dynsurgeon as ds
 from dynsurgeon.operators import DynamicConv, DynamicReLU
 from dynsurgeon.surgery.run import run_model, tensors_of
-from found_networks import FOUND
-from random_networks import Program, programs
 
 CONFIG = ds.SurgeryConfig(
     conv=ds.DynamicConvConfig(experts=3, temperature=1.0),
@@ -89,9 +89,11 @@ def _perturb(model: nn.Module) -> None:
 
 
 def _samples_stay_apart(program: Program, dynamic: nn.Module) -> None:
-    # A perturbed network routes each sample by itself: with no mean over the batch, a batch of three
-    # gives what its samples give one at a time.
-    if any(word in program.source for word in ("x.mean()", ".mean() >", "F.relu(x).mean()", "x[0]")):
+    # A perturbed network routes each sample by itself: with no mean over the batch, a batch of
+    # three gives what its samples give one at a time.
+    if any(
+        word in program.source for word in ("x.mean()", ".mean() >", "F.relu(x).mean()", "x[0]")
+    ):
         return
     if "unsqueeze(0)).squeeze" in program.source or program.kind == "dict":
         return

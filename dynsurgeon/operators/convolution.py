@@ -4,8 +4,8 @@
 
 Two starts leave a pretrained network's function as it is:
 
-- *identical*: all W_k = W under a random attention. Any pi gives W, and the kernels separate because
-  each sample weighs them differently. The attention gets its first gradient once they have moved.
+- *identical*: all W_k = W under a random attention. Any pi gives W, and the kernels separate
+  because each sample weighs them differently. The attention gets its first gradient once they have moved.
 - *zero-sum*: W_k = W + e_k with sum_k e_k = 0 under an attention whose last layer is zero. pi is
   exactly 1/K at any temperature, and attention and kernels get gradient at once.
 
@@ -87,7 +87,7 @@ class DynamicConv(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw each kernel as the static class draws its own, for a network trained from scratch."""
+        """Draw each kernel as the static class draws its own: a start from scratch."""
         for k in range(self.experts):
             nn.init.kaiming_uniform_(self.weight[k], a=math.sqrt(5))
             if self.bias is not None:

@@ -4,14 +4,16 @@ Every form computes ``y_n = sum_k pi_nk (W_k * x_n + b_k)``, written around the 
 
     sum_k pi_k W_k = W_1 + sum_{k>1} pi_k (W_k - W_1)          since sum_k pi_k = 1
 
-because with identical kernels every difference is exactly 0: the start is then the static convolution
-bit for bit, and not to a rounding that BatchNorm in train mode would blow up. The forms differ in what
-they keep in memory and in how often they convolve; `run_dynamic_convolution` picks one by shape.
+because with identical kernels every difference is exactly 0: the start is then the static
+convolution bit for bit, and not to a rounding that BatchNorm in train mode would blow up. The forms
+differ in what they keep in memory and in how often they convolve; `run_dynamic_convolution` picks
+one by shape.
 
 - *grouped*: mix one kernel a sample, fold the batch into the groups, convolve once. Cheap while the
-  map is large; on small maps the mixed kernels outweigh everything else, and the backward keeps them.
-- *stacked*: convolve with the first kernel, then once more the scaled inputs ``pi_k x`` side by side
-  with the differences side by side. K times the multiply-adds, but nothing depends on the batch, so
+  map is large; on small maps the mixed kernels outweigh everything else, and the backward keeps
+  them.
+- *stacked*: convolve with the first kernel, then once more the scaled inputs ``pi_k x`` side by
+  side with the differences side by side. K times the multiply-adds, but nothing depends on the batch, so
   this is also what `torch.export` sees.
 """
 
@@ -31,7 +33,7 @@ from dynsurgeon.operators.geometry import ConvGeometry
 Form: TypeAlias = Callable[[Tensor, Tensor, Tensor, "Tensor | None", ConvGeometry], Tensor]
 
 GROUPED_LEAST_POSITIONS = 100
-"""Fewer places than this on the map do not pay for a mixed kernel a sample (see docs/architecture)."""
+"""On fewer places than this, mixing a kernel for each sample costs more than it saves."""
 
 _forced: ContextVar[Form | None] = ContextVar("dynsurgeon_forced_form", default=None)
 
@@ -106,14 +108,14 @@ def stacked(
 
 
 def mix(pi: Tensor, bank: Tensor) -> Tensor:
-    """Mix the rows of a bank ``(K, M)`` by attention ``(N, K)`` to ``(N, M)``, around its first row."""
+    """Mix the rows of a bank ``(K, M)`` by attention ``(N, K)`` to ``(N, M)``."""
     return torch.addmm(bank[0], pi[:, 1:], bank[1:] - bank[0])
 
 
 def averaged(
     x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
 ) -> Tensor:
-    """Answer an empty batch, where groups of samples can't be formed, with the right empty shape."""
+    """Answer an empty batch, of which no groups can be formed, with the right empty shape."""
     mean_bias = None if bias is None else bias.mean(0)
     return geometry.convolve(x, weight.mean(0), mean_bias, geometry.groups) + 0 * pi.sum()
 

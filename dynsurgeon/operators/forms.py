@@ -1,7 +1,8 @@
-"""What a static activation is, in the terms of DY-ReLU: ``max_k(a_k x + b_k)`` and what surrounds it.
+"""What a static activation is, in DY-ReLU's terms: ``max_k(a_k x + b_k)`` and what surrounds it.
 
-ReLU is max(x, 0); LeakyReLU(s) and PReLU(s) are max(x, s x) while s <= 1; ReLU6 is min(max(x, 0), 6).
-Hardswish, SiLU and GELU are no maximum of lines, but act(x) + DY-ReLU(x) - ReLU(x) starts at act(x).
+ReLU is max(x, 0); LeakyReLU(s) and PReLU(s) are max(x, s x) while s <= 1; ReLU6 is
+min(max(x, 0), 6). Hardswish, SiLU and GELU are no maximum of lines, but
+act(x) + DY-ReLU(x) - ReLU(x) starts at act(x).
 """
 
 from __future__ import annotations

@@ -97,9 +97,7 @@ def _compare_mode(
     theirs, sites = _run_dynamic(dynamic, recipe, mode, inputs, seed)
     ours = _run_original(model, recipe, mode, inputs, seed, sites, comparison)
     comparison.outputs[mode] = _difference_of(ours, theirs)
-    comparison.dtype = next(
-        (t.dtype for t in ours if t.dtype.is_floating_point), comparison.dtype
-    )
+    comparison.dtype = next((t.dtype for t in ours if t.dtype.is_floating_point), comparison.dtype)
 
 
 def _run_dynamic(

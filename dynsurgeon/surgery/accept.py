@@ -64,15 +64,16 @@ def as_inputs(example_inputs: Any) -> tuple[Any, ...]:
 
 def _obstacles(model: nn.Module) -> Iterator[str]:
     if isinstance(model, torch.jit.ScriptModule):
-        yield "a ScriptModule can't be converted: convert the Python model, then script or export it"
+        yield "a ScriptModule can't be converted: convert the Python model, then export that"
     mend = _WRAPPERS.get(type(model).__name__)
     if mend is not None:
         yield f"the model is wrapped in {type(model).__name__}: {mend}"
     for name, module in model.named_modules():
-        if type(module).__name__ in _WRAPPERS and name:
-            yield f"{name!r} is wrapped in {type(module).__name__}: {_WRAPPERS[type(module).__name__]}"
-        if type(module).__module__.startswith("torch.ao.nn.quantized"):
-            yield f"{name!r} is a quantized {type(module).__name__}: convert the float model, then quantize"
+        kind = type(module)
+        if kind.__name__ in _WRAPPERS and name:
+            yield f"{name!r} is wrapped in {kind.__name__}: {_WRAPPERS[kind.__name__]}"
+        if kind.__module__.startswith("torch.ao.nn.quantized"):
+            yield f"{name!r} is a quantized {kind.__name__}: convert the float model, then quantize"
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if is_lazy(tensor):
             yield f"{name!r} is lazy: run the model once on a real input, then convert it"

@@ -1,7 +1,7 @@
 """Turn a module into another one in place.
 
-Whoever holds the module (its parents, a Python list, a closure, a hook's handle) goes on holding it,
-and now holds the new one. Setting a new object on the parent would miss all but the parent.
+Whoever holds the module (its parents, a Python list, a closure, a hook's handle) goes on holding
+it, and now holds the new one. Setting a new object on the parent would miss all but the parent.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from torch import nn
 from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig
 from dynsurgeon.errors import ConfigError, StorageError
 from dynsurgeon.operators import ActivationForm, DynamicConv, DynamicReLU
+from dynsurgeon.operators.convolution import StaticConv
 from dynsurgeon.operators.table import CONVOLUTIONS, DYNAMIC_OPERATORS
 from dynsurgeon.recipe import SiteRecipe
 from dynsurgeon.surgery.calls import convolution_class
@@ -23,7 +24,7 @@ def build_conv(site: SiteRecipe, static: nn.Module) -> DynamicConv:
     """
     kind = _operator(site)
     base = convolution_class(static)
-    if base is None or CONVOLUTIONS[base] is not kind:
+    if base is None or CONVOLUTIONS[base] is not kind or not isinstance(static, StaticConv):
         raise StorageError(
             f"the recipe makes {site.name!r} a {site.operator}, but there it is a "
             f"{type(static).__name__}: load it onto the model it was made for"
@@ -44,7 +45,7 @@ def build_relu(site: SiteRecipe, device: torch.device | str | None) -> DynamicRe
     dtype = getattr(torch, site.dtype, None)
     if not isinstance(dtype, torch.dtype):
         raise StorageError(f"the recipe of {site.name!r} names an unknown dtype {site.dtype!r}")
-    return kind(
+    module: DynamicReLU = kind(
         site.channels,
         _settings(DynamicReLUConfig, site),
         form=_form(site),
@@ -52,6 +53,7 @@ def build_relu(site: SiteRecipe, device: torch.device | str | None) -> DynamicRe
         device=device,
         dtype=dtype,
     )
+    return module
 
 
 def _operator(site: SiteRecipe) -> Any:

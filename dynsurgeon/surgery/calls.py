@@ -1,7 +1,7 @@
 """What a call site is, the same for the observer that runs a model and the tracer that reads it.
 
-A call site is a place in the forward of one module, its *owner*. Inside the owner it is known by what
-it calls, the source line, and the how-many-th call of that kind the line makes: loops unroll.
+A call site is a place in the forward of one module, its *owner*. Inside the owner it is known by
+what it calls, the source line, and the how-many-th call of that kind the line makes: loops unroll.
 """
 
 from __future__ import annotations

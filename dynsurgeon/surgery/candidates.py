@@ -1,8 +1,9 @@
 """From observations to candidates: one a call site, with the name it has in plan and model.
 
-A module that is called at one place keeps its name, and so does a module with parameters wherever it
-is called: its weights stay shared. A stateless activation called at several places of one owner
-becomes one candidate a call: ``relu``, ``relu_1``, …; a functional call is named after its function.
+A module that is called at one place keeps its name, and so does a module with parameters wherever
+it is called: its weights stay shared. A stateless activation called at several places of one owner
+becomes one candidate a call: ``relu``, ``relu_1``, …; a functional call is named after its
+function.
 """
 
 from __future__ import annotations

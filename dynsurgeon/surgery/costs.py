@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from dynsurgeon.operators import DynamicConv, DynamicReLU
+from dynsurgeon.operators.convolution import StaticConv
 from dynsurgeon.surgery.survey import Execution
 
 
@@ -29,14 +30,12 @@ def parameter_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def static_conv_cost(conv: nn.Module, executions: list[Execution], batch: int) -> Cost:
+def static_conv_cost(conv: StaticConv, executions: list[Execution], batch: int) -> Cost:
     """Cost of a static convolution."""
-    kernel = getattr(conv, "weight").numel()
-    transposed = bool(getattr(conv, "transposed", False))
 
     def once(execution: Execution) -> int:
-        shape = execution.input_shape if transposed else execution.output_shape
-        return int(kernel) * math.prod(shape[2:])
+        shape = execution.input_shape if conv.transposed else execution.output_shape
+        return conv.weight.numel() * math.prod(shape[2:])
 
     return Cost(parameter_count(conv), _total(executions, once, batch))
 
@@ -63,8 +62,6 @@ def dynamic_relu_cost(dynamic: DynamicReLU, executions: list[Execution], batch: 
     return Cost(parameter_count(dynamic), _total(executions, once, batch))
 
 
-def _total(
-    executions: list[Execution], once: Callable[[Execution], int], batch: int
-) -> int:
+def _total(executions: list[Execution], once: Callable[[Execution], int], batch: int) -> int:
     in_eval = [e for e in executions if e.mode == "eval"]
     return sum(once(e) * e.input_shape[0] for e in in_eval) // batch

@@ -106,7 +106,7 @@ def _traced(model: nn.Module, owner: OwnerRecipe) -> OwnerTrace:
     try:
         trace = trace_owner(_module_at(model, owner.name), owner.constants)
     except TraceRefusal as refusal:
-        raise StorageError(f"{owner.name!r} can't be rewritten in this model: {refusal}") from refusal
+        raise StorageError(f"{owner.name!r} can't be rewritten here: {refusal}") from refusal
     for mode in MODES:
         labels = [key.label for key in trace.calls(mode)]
         if labels != [label for label, _ in owner.calls.get(mode, ())]:

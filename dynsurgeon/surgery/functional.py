@@ -11,7 +11,7 @@ from dynsurgeon.surgery.calls import CallKey
 from dynsurgeon.surgery.trace import OwnerTrace
 
 OPERANDS = "_dynsurgeon_operands"
-"""Where the module of a functional convolution keeps the names that its owner had for its parameters."""
+"""Where a functional convolution's module keeps its owner's names for weight and bias."""
 
 _MODULES: dict[str, type[StaticConv]] = {
     "function:conv1d": nn.Conv1d,
@@ -22,7 +22,7 @@ _MODULES: dict[str, type[StaticConv]] = {
     "function:conv_transpose3d": nn.ConvTranspose3d,
 }
 _ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-_TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
+_TRANSPOSED = (*_ARGUMENTS[:5], "output_padding", "groups", "dilation")
 
 
 def static_conv_of(trace: OwnerTrace, key: CallKey) -> StaticConv | None:
@@ -62,7 +62,8 @@ def conv_of_node(node: fx.Node, owner: nn.Module) -> StaticConv:
 def call_arguments(node: fx.Node) -> dict[str, Any]:
     """Return the arguments of a functional convolution by name."""
     transposed = "transpose" in node.meta["call"].label
-    return {**dict(zip(_TRANSPOSED if transposed else _ARGUMENTS, node.args)), **node.kwargs}
+    names = _TRANSPOSED if transposed else _ARGUMENTS
+    return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
 
 
 def input_node(node: fx.Node) -> Any:

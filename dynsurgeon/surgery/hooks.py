@@ -30,7 +30,7 @@ def has_hooks(module: nn.Module) -> bool:
 
 
 def rewrites_weight(module: nn.Module) -> bool:
-    """Whether a pre-forward hook recomputes the weight (old-style weight_norm, spectral_norm, prune)."""
+    """Whether a hook recomputes the weight: old-style weight_norm, spectral_norm, prune."""
     return any(
         type(hook).__module__.startswith("torch.nn.utils")
         for hook in module._forward_pre_hooks.values()

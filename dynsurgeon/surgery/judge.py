@@ -1,6 +1,6 @@
 """Decide, before anything is traced or cut, which candidates stay static, and why.
 
-Each rule looks at one candidate and returns the reason why it stays, or None. The first reason counts.
+Each rule looks at one candidate and returns why it stays, or None. The first reason counts.
 """
 
 from __future__ import annotations
@@ -124,10 +124,10 @@ def _reparametrized(candidate: Candidate, case: Case) -> str | None:
         return None
     if parametrize.is_parametrized(module):
         return (
-            "has parametrized weights: call torch.nn.utils.parametrize.remove_parametrizations first"
+            "has parametrized weights: remove_parametrizations (torch.nn.utils.parametrize) first"
         )
     if rewrites_weight(module):
-        return "a torch.nn.utils hook recomputes its weight: remove weight_norm, spectral_norm or prune"
+        return "a torch.nn.utils hook recomputes its weight (weight_norm, prune): remove it first"
     return None
 
 

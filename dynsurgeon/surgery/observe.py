@@ -92,7 +92,7 @@ class Observer(TorchFunctionMode):
         """Observe everything that runs in this context, in this thread."""
         with ExitStack() as stack:
             for handle in (
-                register_module_forward_pre_hook(self._enter),  # type: ignore[arg-type]
+                register_module_forward_pre_hook(self._enter),
                 register_module_forward_hook(self._leave, with_kwargs=True, always_call=True),
             ):
                 stack.callback(handle.remove)
@@ -139,7 +139,8 @@ class Observer(TorchFunctionMode):
         if isinstance(frame, OwnerRun):
             self._note_foreign_reads(frame.owner, func, (*args, *kwargs.values()))
             if func in FUNCTIONS and isinstance(_input_of(args, kwargs), Tensor):
-                call = self._start(frame, f"function:{FUNCTIONS[func]}", args, kwargs, function=func)
+                label = f"function:{FUNCTIONS[func]}"
+                call = self._start(frame, label, args, kwargs, function=func)
                 output = self._execute(call, func, args, kwargs)
                 self._finish(call, output)
                 return output

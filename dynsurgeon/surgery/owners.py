@@ -50,14 +50,16 @@ def constants_of(observed: ObservedOwner) -> dict[str, Constant]:
     return {name: value for name, value in observed.arguments.items() if value is not VARIES}
 
 
-def owner_recipe(trace: OwnerTrace, name: str, group: list[Candidate], observed: ObservedOwner) -> OwnerRecipe:
+def owner_recipe(
+    trace: OwnerTrace, name: str, group: list[Candidate], observed: ObservedOwner
+) -> OwnerRecipe:
     """Write down which call of the owner's forward goes to which child."""
     children = {candidate.key: candidate.child for candidate in group}
-    calls = {
+    calls: dict[str, tuple[tuple[str, str | None], ...]] = {
         mode: tuple((key.label, children.get(key)) for key in trace.calls(mode))
         for mode in trace.graphs
     }
-    return OwnerRecipe(name=name, constants=constants_of(observed), calls=dict(calls))
+    return OwnerRecipe(name=name, constants=constants_of(observed), calls=calls)
 
 
 def _trace(owner: nn.Module, observed: ObservedOwner) -> OwnerTrace:
@@ -73,7 +75,7 @@ def _trace(owner: nn.Module, observed: ObservedOwner) -> OwnerTrace:
         if len(sequences) > 1:
             raise TraceRefusal("its owner's forward takes different paths on different inputs")
         if list(sequences[0]) != trace.calls(mode):
-            raise TraceRefusal(f"its owner's traced calls differ from those that ran in {mode} mode")
+            raise TraceRefusal(f"its owner's trace makes other calls than ran in {mode} mode")
     return trace
 
 

@@ -1,4 +1,4 @@
-"""Plan an operation: every call site, what it becomes or why not, and what that costs. A dry run."""
+"""Plan an operation: every call site, what it becomes or why not, and at what cost."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from dynsurgeon.surgery.plan_table import plan_table
 from dynsurgeon.surgery.rehearse import unfaithful_owners, visible_writes
 from dynsurgeon.surgery.select import check_patterns, matches
 from dynsurgeon.surgery.survey import Survey, survey_model
+from dynsurgeon.surgery.trace import first_line
 from dynsurgeon.surgery.unshare import unshare_activations
 
 
@@ -144,7 +145,7 @@ def copy_of(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model)
     except Exception as error:
         raise UnsupportedModelError(
-            f"the model can't be copied ({_first_line(error)}): convert it in place with copy=False"
+            f"the model can't be copied ({first_line(error)}): convert it in place with copy=False"
         ) from error
 
 
@@ -207,7 +208,7 @@ def _plan_site(
     executions = [e for site in candidate.sites for e in site.executions]
     static = _static_conv(candidate, traces) if candidate.is_convolution else candidate.module
     before = costs.Cost()
-    if candidate.is_convolution and static is not None:
+    if candidate.is_convolution and isinstance(static, StaticConv):
         before = costs.static_conv_cost(static, executions, survey.batch)
     elif static is not None:
         before = costs.Cost(costs.parameter_count(static))

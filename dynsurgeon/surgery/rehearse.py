@@ -1,8 +1,8 @@
 """Prove the rewritten owners before anything becomes dynamic.
 
-Each owner gets its traced, still static forward; in-place activations run out of place; and the model
-must give exactly what it gave. An owner whose trace does not is left alone, and an activation whose
-write into its input is read again (by another branch, by a caller) keeps writing.
+Each owner gets its traced, still static forward; in-place activations run out of place; and the
+model must give exactly what it gave. An owner whose trace does not is left alone, and an activation
+whose write into its input is read again (by another branch, by a caller) keeps writing.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def _obstacle(module: nn.Module) -> str | None:
     if isinstance(module, DynamicConv):
         if _same_kernels(module) or _is_zero(module.attention.fc2.weight):
             return None
-        return f"has {module.experts} different kernels under an attention that depends on its input"
+        return f"has {module.experts} kernels that differ, and attention that depends on its input"
     if isinstance(module, DynamicReLU):
         layers = [module.fc2.weight, module.fc2.bias]
         if isinstance(module, DynamicReLUC):
@@ -80,20 +80,20 @@ def _static_parameters(module: nn.Module) -> nn.Module:
     if isinstance(module, DynamicConv):
         for name in ("weight", "bias"):
             bank = getattr(module, name)
-            static = None if bank is None else nn.Parameter(_mixed(module, bank), bank.requires_grad)
-            holder.register_parameter(name, static)
+            mixed = None if bank is None else _mixed(module, bank)
+            holder.register_parameter(name, mixed)
     elif isinstance(module, DynamicReLU) and module.form.function == "prelu":
         slopes = module.alpha[1] / module.start_scale
         holder.register_parameter("weight", nn.Parameter(slopes.clone()))
     return holder
 
 
-def _mixed(conv: DynamicConv, bank: Tensor) -> Tensor:
-    if _same_kernels(conv):
-        return bank[0].clone()
-    attention = conv.attention
-    pi = torch.softmax(attention.fc2.bias / attention.temperature, dim=0)
-    return torch.tensordot(pi, bank, dims=1)
+def _mixed(conv: DynamicConv, bank: nn.Parameter) -> nn.Parameter:
+    kernel = bank[0].clone()
+    if not _same_kernels(conv):
+        logits = conv.attention.fc2.bias / conv.attention.temperature
+        kernel = (torch.softmax(logits, dim=0) @ bank.flatten(1)).view_as(kernel)
+    return nn.Parameter(kernel, bank.requires_grad)
 
 
 def _undo_owner(model: nn.Module, recipe: OwnerRecipe) -> None:

@@ -1,8 +1,8 @@
 """Give an owner a new forward and keep everything else of it, its class included.
 
 The owner gets a subclass of its own class with the traced forward, as
-`torch.nn.utils.parametrize` does: `isinstance`, attributes, helper methods, hooks and state_dict keys
-stay. Where train and eval mode differ, both forwards are kept.
+`torch.nn.utils.parametrize` does: `isinstance`, attributes, helper methods, hooks and state_dict
+keys stay. Where train and eval mode differ, both forwards are kept.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def rewrite_forward(trace: OwnerTrace) -> None:
     if not same_code(trace.graphs["eval"], trace.graphs["train"]):
         forward = _either(compile_forward(trace.graphs["train"]), in_eval)
     base = type(trace.owner)
-    names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
+    names = {name: getattr(base, name) for name in ("__module__", "__qualname__", "__doc__")}
     trace.owner.__class__ = type(base.__name__, (base,), {**names, "forward": forward, _BASE: base})
 
 

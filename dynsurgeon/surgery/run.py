@@ -1,4 +1,4 @@
-"""Run a model in eval or train mode and leave no trace: flags, buffers and random state restored."""
+"""Run a model in eval or train mode, and restore flags, buffers and random state."""
 
 from __future__ import annotations
 

@@ -46,9 +46,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
         raise PatternError(f"{pattern!r} is not a regular expression: {error}") from error
 
 
-def _explain(
-    option: str, pattern: str, candidates: list[Candidate], containers: set[str]
-) -> str:
+def _explain(option: str, pattern: str, candidates: list[Candidate], containers: set[str]) -> str:
     start = f"{option} pattern {pattern!r} selects no site"
     if pattern in containers:
         return f"{start}: it is a container; did you mean {pattern + '.*'!r}?"

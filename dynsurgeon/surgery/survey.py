@@ -16,6 +16,7 @@ from dynsurgeon.errors import ConfigError
 from dynsurgeon.surgery.calls import CallKey
 from dynsurgeon.surgery.observe import Call, Observer, OwnerRun
 from dynsurgeon.surgery.run import MODES, Mode, batch_size, copied, preserved, widened
+from dynsurgeon.surgery.trace import first_line
 
 VARIES = object()
 """Marks an argument that is a tensor, or not the same in every run."""
@@ -99,7 +100,7 @@ def survey_model(model: nn.Module, inputs: tuple[Any, ...]) -> Survey:
                 f"the model can't run on these example inputs: {type(error).__name__}: {error}"
             ) from error
         if error is not None:
-            survey.notes.append(f"train mode was not observed: {_brief(error)}")
+            survey.notes.append(f"train mode was not observed: {first_line(error)}")
     return survey
 
 
@@ -217,7 +218,3 @@ def _without_tensor(value: Any) -> Any:
         isinstance(leaf, Tensor) for leaf in tree_leaves(value)
     )
     return value if keep else None
-
-
-def _brief(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

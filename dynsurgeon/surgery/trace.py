@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import fx, nn
 
 from dynsurgeon.operators.table import FUNCTIONS, METHODS
@@ -20,7 +19,7 @@ from dynsurgeon.surgery.run import MODES, Mode
 Constant = bool | int | float | str | None
 
 
-class TraceRefusal(Exception):  # noqa: N818
+class TraceRefusal(Exception):
     """An owner can't be rewritten; the message is the reason that the plan shows."""
 
 
@@ -39,9 +38,11 @@ class OwnerTracer(fx.Tracer):
         self._counter = CallCounter(owner)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Every child is a leaf."""
         return True
 
     def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
+        """Make the node, and key it if it is a call site."""
         node = super().create_node(kind, target, *args, **kwargs)
         label = self._label(kind, target)
         if label is not None:
@@ -95,7 +96,7 @@ def _trace(owner: nn.Module, mode: Mode, constants: Mapping[str, Constant]) -> f
     try:
         graph = OwnerTracer(owner).trace(owner, dict(constants) or None)
     except Exception as error:
-        raise TraceRefusal(f"its owner's forward can't be traced: {_first_line(error)}") from error
+        raise TraceRefusal(f"its owner's forward can't be traced: {first_line(error)}") from error
     finally:
         changed = _restore_attributes(owner, before)
     if any(name.startswith("_tensor_constant") for name in changed):
@@ -149,5 +150,6 @@ def same_code(one: fx.Graph, other: fx.Graph) -> bool:
     return str(one.python_code("self").src) == str(other.python_code("self").src)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the beginning of an error's message, for a message of one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
