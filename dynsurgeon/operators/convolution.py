@@ -5,7 +5,8 @@
 Two starts leave a pretrained network's function as it is:
 
 - *identical*: all W_k = W under a random attention. Any pi gives W, and the kernels separate
-  because each sample weighs them differently. The attention gets its first gradient once they have moved.
+  because each sample weighs them differently. The attention gets its first gradient once they have
+  moved.
 - *zero-sum*: W_k = W + e_k with sum_k e_k = 0 under an attention whose last layer is zero. pi is
   exactly 1/K at any temperature, and attention and kernels get gradient at once.
 

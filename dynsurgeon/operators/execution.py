@@ -4,17 +4,17 @@ Every form computes ``y_n = sum_k pi_nk (W_k * x_n + b_k)``, written around the 
 
     sum_k pi_k W_k = W_1 + sum_{k>1} pi_k (W_k - W_1)          since sum_k pi_k = 1
 
-because with identical kernels every difference is exactly 0: the start is then the static
-convolution bit for bit, and not to a rounding that BatchNorm in train mode would blow up. The forms
-differ in what they keep in memory and in how often they convolve; `run_dynamic_convolution` picks
-one by shape.
+because with identical kernels every difference is exactly 0: the mixed kernel is then the static
+one bit for bit, and no rounding is left for BatchNorm in train mode to blow up (but for that of
+another order of summation, where the convolution's own groups differ). The forms differ in what
+they keep in memory and in how often they convolve; `run_dynamic_convolution` picks one by shape.
 
 - *grouped*: mix one kernel a sample, fold the batch into the groups, convolve once. Cheap while the
   map is large; on small maps the mixed kernels outweigh everything else, and the backward keeps
   them.
 - *stacked*: convolve with the first kernel, then once more the scaled inputs ``pi_k x`` side by
-  side with the differences side by side. K times the multiply-adds, but nothing depends on the batch, so
-  this is also what `torch.export` sees.
+  side with the differences side by side. K times the multiply-adds, but nothing depends on the
+  batch, so this is also what `torch.export` sees.
 """
 
 from __future__ import annotations
