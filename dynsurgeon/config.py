@@ -39,8 +39,8 @@ class DynamicConvConfig:
         _require_positive("temperature", self.temperature)
         _require_choice("start", self.start, get_args(Start))
         _require_number("spread", self.spread)
-        if not 0 < self.spread <= 10:  # at 0, zero-sum kernels would never move apart
-            raise ConfigError(f"spread must be above 0 and at most 10, got {self.spread!r}")
+        if not 0 < self.spread <= 3:  # at 0, zero-sum kernels would never move apart
+            raise ConfigError(f"spread must be above 0 and at most 3, got {self.spread!r}")
 
 
 @dataclass(frozen=True)

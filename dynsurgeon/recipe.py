@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from types import NoneType
 from typing import Any
 
 from torch import nn
@@ -17,6 +18,9 @@ from dynsurgeon.errors import StorageError, UnsupportedModelError
 
 FORMAT = 1
 """Version of the recipe's layout; a reader refuses any other."""
+
+PLAIN = (bool, int, float, str, NoneType)
+"""What an argument that is fixed can be."""
 
 ATTRIBUTE = "_dynsurgeon_recipe"
 
@@ -104,19 +108,41 @@ class Recipe:
                 raise StorageError(
                     f"a recipe of another format; this version reads format {FORMAT}"
                 )
-            sites = tuple(SiteRecipe(**site) for site in values.pop("sites"))
+            sites = tuple(_site_from(site) for site in values.pop("sites"))
             owners = tuple(_owner_from(owner) for owner in values.pop("owners"))
+            _require(values, config=dict, seed=int, versions=dict)
+            _require(values, origin=(dict, NoneType), sha256=(str, NoneType))
             return cls(sites=sites, owners=owners, **values)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise StorageError(f"not a valid recipe: {error}") from error
 
 
+def _site_from(values: Mapping[str, Any]) -> SiteRecipe:
+    _require(values, name=str, operator=str, place=str, settings=dict, dtype=str, inplace=bool)
+    _require(values, channels=(int, NoneType), form=(dict, NoneType))
+    return SiteRecipe(**values)
+
+
 def _owner_from(values: Mapping[str, Any]) -> OwnerRecipe:
+    _require(values, name=str, constants=dict, calls=dict)
+    _require(values["constants"], **dict.fromkeys(values["constants"], PLAIN))
     calls = {
-        mode: tuple((str(label), child) for label, child in calls)
+        mode: tuple((_text(label), child if child is None else _text(child)) for label, child in calls)
         for mode, calls in values["calls"].items()
     }
-    return OwnerRecipe(values["name"], dict(values["constants"]), calls)
+    return OwnerRecipe(values["name"], values["constants"], calls)
+
+
+def _require(values: Mapping[str, Any], **kinds: type | tuple[type, ...]) -> None:
+    for key, kind in kinds.items():
+        if key in values and not isinstance(values[key], kind):
+            raise TypeError(f"{key!r} is a {type(values[key]).__name__}")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no name")
+    return value
 
 
 def recipe_of(model: nn.Module) -> Recipe:

@@ -7,9 +7,11 @@ of the tensor file, so that two files which don't belong together are refused.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
-from dynsurgeon.errors import StorageError, suggest
+from dynsurgeon.errors import ConfigError, StorageError, SurgeryError, suggest
 from dynsurgeon.recipe import Recipe, attach_recipe, recipe_of
 from dynsurgeon.surgery.accept import check_model, check_static
 from dynsurgeon.surgery.cut import apply_recipe
 from dynsurgeon.surgery.plan import copy_of
+from dynsurgeon.surgery.skeleton import skeleton_of
+from dynsurgeon.surgery.trace import first_line
 
 RECIPE_FILE = "recipe.json"
 TENSOR_FILE = "model.safetensors"
@@ -41,23 +45,22 @@ def save(
 
     Raises:
         UnsupportedModelError: The model was not converted by dynsurgeon.
-        StorageError: It can't be written.
+        ConfigError: `origin` holds something else than JSON values.
+        StorageError: It can't be written. Files of an earlier save are as they were then.
     """
     recipe = recipe_of(model)
+    if origin is not None:
+        recipe = replace(recipe, origin=_plain_values(origin))
     _check_savable(model)
     folder = Path(directory)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = folder / TENSOR_FILE
-        write_atomically(tensors, lambda path: save_model(model, str(path)))
-        recipe = replace(
-            recipe,
-            sha256=_digest(tensors),
-            origin=dict(origin) if origin is not None else recipe.origin,
-        )
-        write_atomically(folder / RECIPE_FILE, lambda path: path.write_text(recipe.to_json()))
-    except OSError as error:
-        raise StorageError(f"can't write into {folder}: {error.strerror or error}") from error
+        with staged(folder / TENSOR_FILE) as tensors, staged(folder / RECIPE_FILE) as text:
+            save_model(model, str(tensors))
+            text.write_text(replace(recipe, sha256=_digest(tensors)).to_json(), encoding="utf-8")
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise StorageError(f"can't write into {folder}: {reason}") from error
 
 
 def load(directory: str | Path, model: nn.Module, *, copy: bool = True) -> nn.Module:
@@ -83,12 +86,26 @@ def load(directory: str | Path, model: nn.Module, *, copy: bool = True) -> nn.Mo
     _check_bank_sizes(recipe, header)
     if recipe.sha256 is not None and _digest(tensors) != recipe.sha256:
         raise StorageError(f"{tensors} is damaged, or was not saved with this {RECIPE_FILE}")
+    _rehearse(model, recipe, header, tensors)
     dynamic = copy_of(model) if copy else model
     apply_recipe(dynamic, recipe)
-    _check_tensors(dynamic, header, tensors)
     _copy_tensors(dynamic, tensors)
     attach_recipe(dynamic, recipe)
     return dynamic
+
+
+def _rehearse(model: nn.Module, recipe: Recipe, header: Header, path: Path) -> None:
+    # Whatever is wrong with the files shows here, before anything is cut, and without the memory
+    # that a hostile recipe may ask for.
+    with torch.device("meta"):
+        skeleton = skeleton_of(model)
+        try:
+            apply_recipe(skeleton, recipe)
+        except SurgeryError:
+            raise
+        except Exception as error:
+            raise StorageError(f"the recipe does not fit the model: {first_line(error)}") from error
+    _check_tensors(skeleton, header, path)
 
 
 def read_recipe(directory: str | Path) -> Recipe:
@@ -100,7 +117,7 @@ def read_recipe(directory: str | Path) -> Recipe:
     path = Path(directory) / RECIPE_FILE
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StorageError(f"can't read {path}: {reason}") from error
     try:
@@ -109,16 +126,25 @@ def read_recipe(directory: str | Path) -> Recipe:
         raise StorageError(f"{path}: {error}") from error
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file beside `path`, then move it into place."""
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """Give a temporary file beside `path` to fill, and move it into place if nothing fails."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     try:
-        write(Path(name))
+        yield Path(name)
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _plain_values(origin: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(json.dumps(dict(origin)))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"origin must hold JSON values: {error}") from error
+    return values
 
 
 def _umask() -> int:
@@ -164,11 +190,12 @@ def _check_bank_sizes(recipe: Recipe, header: Header) -> None:
 
 
 def _check_tensors(model: nn.Module, header: Header, path: Path) -> None:
-    state = model.state_dict()
-    aliases = {t.data_ptr() for name, t in state.items() if name in header}
+    everything = model.state_dict(keep_vars=True)
+    state = {name: t for name, t in everything.items() if isinstance(t, Tensor)}
+    stored = {id(tensor) for name, tensor in state.items() if name in header}
     for name, tensor in state.items():
         if name not in header:
-            if tensor.data_ptr() in aliases:
+            if id(tensor) in stored:
                 continue  # safetensors stores a shared tensor once
             raise StorageError(f"{path} has no tensor {name!r}{suggest(name, header)}")
         shape, dtype = header[name]
@@ -201,7 +228,11 @@ _DTYPES = {
     torch.float32: "F32",
     torch.float16: "F16",
     torch.bfloat16: "BF16",
+    torch.complex64: "C64",
     torch.int64: "I64",
     torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
     torch.bool: "BOOL",
 }

@@ -29,8 +29,8 @@ BAD_CONV: list[tuple[dict[str, Any], str]] = [
     ({"temperature": float("nan")}, "temperature must be a finite number, got nan"),
     ({"temperature": "hot"}, "temperature must be a finite number, got 'hot'"),
     ({"start": "zero"}, "start must be one of identical, zero-sum, got 'zero'"),
-    ({"spread": 0.0}, "spread must be above 0 and at most 10, got 0.0"),
-    ({"spread": 11}, "spread must be above 0 and at most 10, got 11"),
+    ({"spread": 0.0}, "spread must be above 0 and at most 3, got 0.0"),
+    ({"spread": 4}, "spread must be above 0 and at most 3, got 4"),
     ({"spread": "wide"}, "spread must be a finite number, got 'wide'"),
 ]
 
@@ -126,7 +126,7 @@ conv_configs = st.builds(
     reduction=st.integers(1, 16),
     temperature=st.floats(0.01, 100),
     start=st.sampled_from(["identical", "zero-sum"]),
-    spread=st.floats(0.01, 10),
+    spread=st.floats(0.01, 3),
 )
 relu_configs = st.builds(
     DynamicReLUConfig,

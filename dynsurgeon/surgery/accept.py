@@ -72,10 +72,18 @@ def _obstacles(model: nn.Module) -> Iterator[str]:
         kind = type(module)
         if kind.__name__ in _WRAPPERS and name:
             yield f"{name!r} is wrapped in {kind.__name__}: {_WRAPPERS[kind.__name__]}"
-        if kind.__module__.startswith("torch.ao.nn.quantized"):
+        if _is_quantized(kind):
             yield f"{name!r} is a quantized {kind.__name__}: convert the float model, then quantize"
+        if module._compiled_call_impl is not None:
+            yield f"{name or type(model).__name__!r} was compiled in place: convert, then compile"
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if is_lazy(tensor):
             yield f"{name!r} is lazy: run the model once on a real input, then convert it"
         if tensor.is_meta:
             yield f"{name!r} is on the meta device: load real weights first"
+
+
+def _is_quantized(kind: type[nn.Module]) -> bool:
+    # The functionals of a quantizable model lie beside the quantized modules, and are float.
+    quantized = kind.__module__.startswith("torch.ao.") and ".quantized" in kind.__module__
+    return quantized and kind.__name__ not in ("FloatFunctional", "FXFloatFunctional")

@@ -11,7 +11,7 @@ from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig
 from dynsurgeon.errors import ConfigError, StorageError
 from dynsurgeon.operators import ActivationForm, DynamicConv, DynamicReLU
 from dynsurgeon.operators.convolution import StaticConv
-from dynsurgeon.operators.table import CONVOLUTIONS, DYNAMIC_OPERATORS
+from dynsurgeon.operators.table import ACTIVATIONS, CONVOLUTIONS, DYNAMIC_OPERATORS
 from dynsurgeon.recipe import SiteRecipe
 from dynsurgeon.surgery.calls import convolution_class
 
@@ -69,9 +69,22 @@ def _form(site: SiteRecipe) -> ActivationForm:
     if isinstance(values.get("slope"), list):
         values["slope"] = tuple(values["slope"])
     try:
-        return ActivationForm(**values)
+        form = ActivationForm(**values)
+        _check_form(form)
+        return form
     except TypeError as error:
         raise StorageError(f"the recipe of {site.name!r} has a bad form: {error}") from error
+
+
+def _check_form(form: ActivationForm) -> None:
+    slopes = form.slope if isinstance(form.slope, tuple) else (form.slope,)
+    numbers = (*slopes, 0.0 if form.ceiling is None else form.ceiling)
+    if not all(isinstance(number, (int, float)) for number in numbers):
+        raise TypeError("slope and ceiling must be numbers")
+    if form.function not in ACTIVATIONS.values():
+        raise TypeError(f"unknown function {form.function!r}")
+    if form.options not in ({}, {"approximate": "none"}, {"approximate": "tanh"}):
+        raise TypeError(f"unknown options {form.options!r}")
 
 
 def _settings(kind: Any, site: SiteRecipe) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from dynsurgeon.surgery.functional import (
     operand_nodes,
 )
 from dynsurgeon.surgery.plan import Plan, copy_of, plan_in_place
+from dynsurgeon.surgery.randomness import forked_random
 from dynsurgeon.surgery.rehearse import same_function
 from dynsurgeon.surgery.rewrite import rewrite_forward
 from dynsurgeon.surgery.run import MODES, as_double, run_model
@@ -82,7 +84,8 @@ def apply_recipe(model: nn.Module, recipe: Recipe) -> None:
     sites = {site.name: site for site in recipe.sites}
     traces = {owner.name: _traced(model, owner) for owner in recipe.owners}
     # Everything is found and built before the first cut, so that a misfit leaves the model whole.
-    with torch.random.fork_rng(devices=[]):
+    devices = {t.device.index for t in model.parameters() if t.device.type == "cuda"}
+    with forked_random(devices):
         torch.manual_seed(recipe.seed)
         static = {s.name: _module_at(model, s.name) for s in recipe.sites if s.place == "module"}
         built = {name: _build(model, sites[name], module) for name, module in static.items()}
@@ -121,6 +124,8 @@ def _build(model: nn.Module, site: SiteRecipe, static: nn.Module) -> nn.Module:
     if issubclass(_dynamic_class(site), DynamicConv):
         return build_conv(site, static)
     module = build_relu(site, _device_near(model, site.name))
+    for slope in static.parameters():
+        module.requires_grad_(slope.requires_grad)
     return module.train(static.training)
 
 
@@ -137,6 +142,7 @@ def _rewrite_owner(
         for node, (label, child) in zip(trace.call_nodes(mode), recipe.calls[mode], strict=True):
             if child is None or label == f"module:{child}":
                 continue
+            _check_name(child)
             if child not in trace.owner._modules:
                 site = sites.get(prefix + child)
                 trace.owner.add_module(child, _new_child(model, trace.owner, node, site))
@@ -146,11 +152,17 @@ def _rewrite_owner(
     rewrite_forward(trace)
 
 
+def _check_name(child: str) -> None:
+    # The name becomes part of the code of a forward: nothing but a name may get there.
+    if re.fullmatch(r"\w+", child) is None:
+        raise StorageError(f"the recipe names a new child {child!r}, which is no name")
+
+
 def _new_child(
     model: nn.Module, owner: nn.Module, node: fx.Node, site: SiteRecipe | None
 ) -> nn.Module:
     if site is None:  # a call that stays static, of a module whose other calls do not
-        return copy.copy(owner.get_submodule(str(node.target)))
+        return copy.deepcopy(owner.get_submodule(str(node.target)))
     if not issubclass(_dynamic_class(site), DynamicConv):
         return build_relu(site, _device_near(model, site.name)).train(owner.training)
     conv = build_conv(site, conv_of_node(node, owner))
@@ -176,7 +188,7 @@ def _device_near(model: nn.Module, name: str) -> torch.device:
         name = name.rpartition(".")[0]
         for tensor in model.get_submodule(name).parameters():
             return tensor.device
-    return torch.device("cpu")
+    return torch.get_default_device()
 
 
 def _nothing_to_do(plan: Plan) -> str:

@@ -29,6 +29,7 @@ class Case:
     config: SurgeryConfig
     survey: Survey
     stem: Candidate | None
+    unbatched: bool
     parameter_users: dict[int, set[nn.Module]]
 
 
@@ -36,7 +37,14 @@ def judge_candidates(
     model: nn.Module, candidates: list[Candidate], survey: Survey, config: SurgeryConfig
 ) -> None:
     """Set the `reason` of every candidate that has to stay static."""
-    case = Case(config, survey, _find_stem(candidates), _parameter_users(model))
+    convs = [c for c in candidates if c.sites and c.is_convolution]
+    case = Case(
+        config=config,
+        survey=survey,
+        stem=convs[0] if convs else None,
+        unbatched=bool(convs) and all(map(_has_no_batch, convs)),
+        parameter_users=_parameter_users(model),
+    )
     for candidate in candidates:
         rules = CONVOLUTION_RULES if candidate.is_convolution else ACTIVATION_RULES
         for rule in (*COMMON_RULES, *rules):
@@ -144,7 +152,7 @@ def _weight_used_elsewhere(candidate: Candidate, case: Case) -> str | None:
 
 def _extra_arguments(candidate: Candidate, case: Case) -> str | None:
     if any(e.extra_arguments for site in candidate.sites for e in site.executions):
-        return "is called with more than its input"
+        return "is not called with just its input, by position"
     return None
 
 
@@ -176,6 +184,11 @@ def _channels(candidate: Candidate, case: Case) -> str | None:
     return "its input has no channels" if 0 in widths else None
 
 
+def _no_batch(candidate: Candidate, case: Case) -> str | None:
+    alone = _has_no_batch(candidate) if candidate.is_convolution else case.unbatched
+    return "runs without a batch axis: give the example inputs one" if alone else None
+
+
 def _first_axis(candidate: Candidate, case: Case) -> str | None:
     inputs = case.survey.inputs
     if inputs.get("train", inputs["eval"]) is inputs["eval"]:
@@ -194,18 +207,20 @@ def _hooked(candidate: Candidate, case: Case) -> str | None:
 
 Rule = Callable[[Candidate, Case], str | None]
 
-COMMON_RULES: tuple[Rule, ...] = (_left_alone, _not_selected, _not_real)
+COMMON_RULES: tuple[Rule, ...] = (_left_alone, _not_selected, _not_real, _reparametrized)
 CONVOLUTION_RULES: tuple[Rule, ...] = (
     _stem,
     _on_points,
     _patchify,
-    _reparametrized,
+    _no_batch,
     _weight_used_elsewhere,
     _extra_arguments,
 )
 ACTIVATION_RULES: tuple[Rule, ...] = (
+    _extra_arguments,
     _smooth,
     _slope,
+    _no_batch,
     _channels,
     _first_axis,
     _weight_used_elsewhere,
@@ -213,8 +228,10 @@ ACTIVATION_RULES: tuple[Rule, ...] = (
 )
 
 
-def _find_stem(candidates: list[Candidate]) -> Candidate | None:
-    return next((c for c in candidates if c.sites and c.is_convolution), None)
+def _has_no_batch(conv: Candidate) -> bool:
+    name = conv.operation if conv.static is None else conv.static.__name__
+    axes = int(name[-2])  # of "Conv2d" or "F.conv2d"
+    return any(len(e.input_shape) == axes + 1 for s in conv.sites for e in s.executions)
 
 
 def _parameter_users(model: nn.Module) -> dict[int, set[nn.Module]]:

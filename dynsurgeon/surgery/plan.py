@@ -135,14 +135,18 @@ def plan(model: nn.Module, example_inputs: Any, config: SurgeryConfig | None = N
     return plan_in_place(copy_of(model), as_inputs(example_inputs), config or SurgeryConfig())
 
 
-def copy_of(model: nn.Module) -> nn.Module:
+def copy_of(model: nn.Module, copied: dict[int, Any] | None = None) -> nn.Module:
     """Deep-copy a model.
+
+    Args:
+        model: The model.
+        copied: What to put in the place of some of its objects, by their id.
 
     Raises:
         UnsupportedModelError: It holds something that can't be copied.
     """
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, copied)
     except Exception as error:
         raise UnsupportedModelError(
             f"the model can't be copied ({first_line(error)}): convert it in place with copy=False"

@@ -83,9 +83,18 @@ def _static_parameters(module: nn.Module) -> nn.Module:
             mixed = None if bank is None else _mixed(module, bank)
             holder.register_parameter(name, mixed)
     elif isinstance(module, DynamicReLU) and module.form.function == "prelu":
-        slopes = module.alpha[1] / module.start_scale
-        holder.register_parameter("weight", nn.Parameter(slopes.clone()))
+        slopes = _slopes(module)
+        holder.register_parameter(
+            "weight", nn.Parameter(slopes, requires_grad=module.fc2.weight.requires_grad)
+        )
     return holder
+
+
+def _slopes(relu: DynamicReLU) -> Tensor:
+    # Three times a slope over three is not always that slope; the form remembers the slope itself.
+    slopes = torch.tensor(relu.form.slope, dtype=torch.float64, device=relu.alpha.device).view(-1)
+    same = torch.equal((relu.start_scale * slopes).to(relu.alpha.dtype), relu.alpha[1])
+    return slopes.to(relu.alpha.dtype) if same else relu.alpha[1] / relu.start_scale
 
 
 def _mixed(conv: DynamicConv, bank: nn.Parameter) -> nn.Parameter:

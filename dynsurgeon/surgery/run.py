@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
+
+from dynsurgeon.surgery.randomness import forked_random, seed_random
 
 Mode = Literal["eval", "train"]
 MODES: tuple[Mode, ...] = ("eval", "train")
@@ -18,17 +20,23 @@ MODES: tuple[Mode, ...] = ("eval", "train")
 def preserved(model: nn.Module, mode: Mode, seed: int = 0) -> Iterator[None]:
     """Put `model` in `mode` with a fixed seed; on exit all is as it was."""
     flags = {module: module.training for module in model.modules()}
+    registries = [(module._buffers, dict(module._buffers)) for module in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    devices = {t.device.index for t in model.parameters() if t.device.type == "cuda"}
+    devices = {t.device for t in (*model.parameters(), *model.buffers())}
     try:
-        with torch.random.fork_rng(devices=sorted(i for i in devices if i is not None)):
-            torch.manual_seed(seed)
+        with ExitStack() as stack:
+            stack.enter_context(forked_random(d.index for d in devices if d.type == "cuda"))
+            for kind in {"cpu", *(d.type for d in devices)} - {"meta"}:
+                stack.enter_context(torch.autocast(kind, enabled=False))
+            stack.enter_context(torch.no_grad())
+            seed_random(seed)
             model.train(mode == "train")
-            with torch.no_grad():
-                yield
+            yield
     finally:
         for module, flag in flags.items():
             module.training = flag
+        for registry, before in registries:
+            registry.update(before)
         with torch.no_grad():
             for buffer, value in buffers:
                 buffer.copy_(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import torch
 from torch import nn
@@ -19,7 +20,8 @@ def set_temperature(model: nn.Module, temperature: float) -> None:
         ConfigError: The temperature is not a number above 0.
         UnsupportedModelError: Nothing in the model has a temperature.
     """
-    if not 0 < temperature < math.inf:
+    is_number = isinstance(temperature, Real) and not isinstance(temperature, bool)
+    if not is_number or not 0 < temperature < math.inf:
         raise ConfigError(f"temperature must be a number above 0, got {temperature!r}")
     holders = [m for m in model.modules() if isinstance(m, (KernelAttention, DynamicReLUC))]
     if not holders:

@@ -6,14 +6,19 @@ behaviour. What tracing would bake in wrongly is refused with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import fx, nn
 
 from dynsurgeon.operators.table import FUNCTIONS, METHODS
 from dynsurgeon.surgery.calls import CallCounter, CallKey, is_operator
+from dynsurgeon.surgery.effects import SideEffects
+from dynsurgeon.surgery.randomness import forked_random
 from dynsurgeon.surgery.run import MODES, Mode
 
 Constant = bool | int | float | str | None
@@ -41,8 +46,15 @@ class OwnerTracer(fx.Tracer):
         """Every child is a leaf."""
         return True
 
+    def trace(self, root: Any, concrete_args: Any = None) -> fx.Graph:
+        """Trace `root`, and refuse what a graph of calls has no place for."""
+        with torch.enable_grad(), _refused_autocast():
+            return super().trace(root, concrete_args)
+
     def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
         """Make the node, and key it if it is a call site."""
+        if not torch.is_grad_enabled():
+            raise TraceRefusal("it switches gradients off")
         node = super().create_node(kind, target, *args, **kwargs)
         label = self._label(kind, target)
         if label is not None:
@@ -83,57 +95,71 @@ def trace_owner(owner: nn.Module, constants: Mapping[str, Constant]) -> OwnerTra
     """
     flags = {module: module.training for module in owner.modules()}
     try:
-        graphs = {mode: _trace(owner, mode, constants) for mode in MODES}
+        with forked_random():
+            graphs = {mode: _trace(owner, mode, mode, constants) for mode in MODES}
+            _check_flags(owner, graphs, constants)
     finally:
         for module, flag in flags.items():
             module.training = flag
     return OwnerTrace(owner, graphs)
 
 
-def _trace(owner: nn.Module, mode: Mode, constants: Mapping[str, Constant]) -> fx.Graph:
-    owner.train(mode == "train")
-    before = _attributes(owner)
+def _check_flags(
+    owner: nn.Module, graphs: Mapping[Mode, fx.Graph], constants: Mapping[str, Constant]
+) -> None:
+    # The owner's own flag chooses between the two forwards; a frozen BatchNorm has another.
+    for mode, other in zip(MODES, reversed(MODES), strict=True):
+        if not same_code(graphs[mode], _trace(owner, mode, other, constants)):
+            raise TraceRefusal("its owner's forward reads the training flag of a child")
+
+
+def _trace(
+    owner: nn.Module, mode: Mode, children: Mode, constants: Mapping[str, Constant]
+) -> fx.Graph:
+    owner.train(children == "train")
+    owner.training = mode == "train"
+    effects = SideEffects(owner)
     try:
         graph = OwnerTracer(owner).trace(owner, dict(constants) or None)
+        _keep_argument_names(graph, owner, constants)
+        compile_forward(graph)
     except Exception as error:
         raise TraceRefusal(f"its owner's forward can't be traced: {first_line(error)}") from error
     finally:
-        changed = _restore_attributes(owner, before)
+        changed = effects.undo()
     if any(name.startswith("_tensor_constant") for name in changed):
         raise TraceRefusal("its owner's forward creates tensors that a trace would fix")
     if changed:
-        raise TraceRefusal(f"its owner's forward assigns attributes ({', '.join(sorted(changed))})")
-    _keep_argument_names(graph, constants)
+        raise TraceRefusal(f"its owner's forward changes attributes ({', '.join(sorted(changed))})")
+    if effects.drew():
+        raise TraceRefusal("its owner's forward draws random numbers that a trace would fix")
     return graph
 
 
-def _attributes(owner: nn.Module) -> dict[str, Any]:
-    return {k: dict(v) if isinstance(v, dict) else v for k, v in vars(owner).items()}
+@contextmanager
+def _refused_autocast() -> Iterator[None]:
+    # A graph of calls has no place for a context: the calls in it would run as those around it.
+    def refuse(self: torch.autocast) -> None:
+        raise TraceRefusal("it switches autocast")
+
+    enter = torch.autocast.__enter__
+    torch.autocast.__enter__ = refuse  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.autocast.__enter__ = enter  # type: ignore[method-assign]
 
 
-def _restore_attributes(owner: nn.Module, before: dict[str, Any]) -> set[str]:
-    now = vars(owner)
-    changed = {k for k in now if k not in before}
-    for key, value in before.items():
-        if isinstance(value, dict):
-            changed |= {k for k in {*value, *now[key]} if value.get(k) is not now[key].get(k)}
-            now[key].clear()
-            now[key].update(value)
-        elif now.get(key) is not value:
-            changed.add(key)
-            now[key] = value
-    for key in [k for k in now if k not in before]:
-        del now[key]
-    return changed
-
-
-def _keep_argument_names(graph: fx.Graph, constants: Mapping[str, Constant]) -> None:
+def _keep_argument_names(
+    graph: fx.Graph, owner: nn.Module, constants: Mapping[str, Constant]
+) -> None:
     # torch.fx renames an argument that is fixed to `name_1`; callers may pass it by its name.
-    for node in graph.nodes:
-        name = str(node.target).rpartition("_")[0]
-        if node.op == "placeholder" and name in constants:
+    parameters = inspect.signature(inspect.unwrap(type(owner).forward)).parameters.values()
+    names = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)][1:]
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    for name, node in zip(names, placeholders, strict=False):
+        if name in constants:
             node.target = name
-            node.args = (constants[name],)
 
 
 def compile_forward(graph: fx.Graph) -> Callable[..., Any]:
