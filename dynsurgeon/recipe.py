@@ -127,7 +127,9 @@ def _owner_from(values: Mapping[str, Any]) -> OwnerRecipe:
     _require(values, name=str, constants=dict, calls=dict)
     _require(values["constants"], **dict.fromkeys(values["constants"], PLAIN))
     calls = {
-        mode: tuple((_text(label), child if child is None else _text(child)) for label, child in calls)
+        mode: tuple(
+            (_text(label), child if child is None else _text(child)) for label, child in calls
+        )
         for mode, calls in values["calls"].items()
     }
     return OwnerRecipe(values["name"], values["constants"], calls)

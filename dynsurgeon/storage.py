@@ -63,6 +63,7 @@ def save(
         raise StorageError(f"can't write into {folder}: {reason}") from error
 
 
+@torch.inference_mode(False)
 def load(directory: str | Path, model: nn.Module, *, copy: bool = True) -> nn.Module:
     """Make `model` the dynamic model that was saved in `directory`.
 

@@ -14,6 +14,7 @@ from dynsurgeon.errors import ConfigError
 from dynsurgeon.recipe import Recipe
 from dynsurgeon.surgery.observe import Call, Observer
 from dynsurgeon.surgery.run import MODES, Mode, copied, preserved, run_model, tensors_of, widened
+from dynsurgeon.surgery.trace import first_line
 from dynsurgeon.surgery.unshare import unshared_activations
 
 Difference = tuple[float, float]
@@ -81,8 +82,9 @@ def _runnable_inputs(
         except Exception as error:
             errors.append(error)
     if mode == "eval":
-        raise ConfigError(f"the model can't run on inputs like these: {errors[0]}") from errors[0]
-    comparison.notes.append(f"train mode was not compared: {str(errors[0]).splitlines()[0][:160]}")
+        reason = first_line(errors[0])
+        raise ConfigError(f"the model can't run on inputs like these: {reason}") from errors[0]
+    comparison.notes.append(f"train mode was not compared: {first_line(errors[0])}")
     return None
 
 
@@ -95,7 +97,12 @@ def _compare_mode(
     seed: int,
     comparison: Comparison,
 ) -> None:
-    theirs, sites = _run_dynamic(dynamic, recipe, mode, inputs, seed)
+    try:
+        theirs, sites = _run_dynamic(dynamic, recipe, mode, inputs, seed)
+    except Exception as error:
+        comparison.outputs[mode] = float("inf"), 0.0
+        comparison.notes.append(f"the dynamic model fails in {mode} mode: {first_line(error)}")
+        return
     ours = _run_original(model, recipe, mode, inputs, seed, sites, comparison)
     comparison.outputs[mode] = _difference_of(ours, theirs)
     if not any(tensor.numel() for tensor in ours):  # a detector that found nothing proves nothing
@@ -183,7 +190,8 @@ def _difference(ours: Tensor, theirs: Tensor | None) -> Difference:
         return 0.0, 0.0
     one, other = ours.double(), theirs.double()
     same = (one == other) | (one.isnan() & other.isnan())
-    gap = (one - other).abs().nan_to_num(float("inf")).masked_fill(same, 0.0)
+    far = float("inf")
+    gap = (one - other).abs().nan_to_num(nan=far, posinf=far).masked_fill(same, 0.0)
     return float(gap.max()), float(one.abs().nan_to_num(0, 0, 0).max())
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from dynsurgeon.proof.inputs import fresh_inputs
 from dynsurgeon.proof.receipt import TOLERANCES, Receipt, SiteParity
 from dynsurgeon.recipe import Recipe, recipe_of
 from dynsurgeon.surgery.accept import as_inputs, check_model, check_static
+from dynsurgeon.surgery.plan import copy_of
 from dynsurgeon.surgery.run import as_double
 
 
@@ -50,9 +51,12 @@ def check_parity(
     recipe = recipe_of(dynamic)
     comparison, inputs = _compare_fresh(model, dynamic, recipe, as_inputs(example_inputs), seed)
     notes = list(comparison.notes)
-    passed = _passes(comparison)
+    # The parameters are as they are: kernels W + e_k rounded in float32 stay so in float64, and
+    # have the original's tolerance there too.
+    tolerance = TOLERANCES.get(comparison.dtype, 1e-5)
+    passed = comparison.max_rel <= tolerance
     for description, arbiter in () if passed else _arbiters(model, dynamic, recipe, inputs, seed):
-        passed = _passes(arbiter)
+        passed = arbiter.max_rel <= tolerance
         notes.append(
             f"{comparison.max_rel:.2g} in the usual form, {arbiter.max_rel:.2g} {description}"
         )
@@ -80,12 +84,9 @@ def _arbiters(
         again = compare_models(model, dynamic, recipe, inputs, seed)
     yield "in the form that rounds as the static convolution does", again
     if again.dtype is torch.float32:
-        one, other = copy.deepcopy(model).double(), copy.deepcopy(dynamic).double()
-        yield "in float64", compare_models(one, other, recipe, as_double(inputs), seed)
-
-
-def _passes(comparison: Comparison) -> bool:
-    return comparison.max_rel <= TOLERANCES.get(comparison.dtype, 1e-5)
+        one, other = copy_of(model).double(), copy_of(dynamic).double()
+        with suppress(ConfigError):  # not every model runs in float64
+            yield "in float64", compare_models(one, other, recipe, as_double(inputs), seed)
 
 
 def _receipt(comparison: Comparison, passed: bool, notes: list[str]) -> Receipt:

@@ -6,10 +6,10 @@ what it calls, the source line, and the how-many-th call of that kind the line m
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
@@ -57,7 +57,7 @@ class CallCounter:
 
 def forward_code(module: nn.Module) -> CodeType | None:
     """Return the code of a module's own forward, if it is written in Python."""
-    forward: Callable[..., Any] = type(module).forward
+    forward = inspect.getattr_static(type(module), "forward", None)  # a script's has no getter
     return getattr(forward, "__code__", None)
 
 

@@ -20,6 +20,7 @@ from dynsurgeon.surgery.become import become
 from dynsurgeon.surgery.build import build_conv, build_relu
 from dynsurgeon.surgery.functional import (
     OPERANDS,
+    PARAMETERS,
     conv_of_node,
     input_node,
     operand_names,
@@ -28,12 +29,14 @@ from dynsurgeon.surgery.functional import (
 from dynsurgeon.surgery.plan import Plan, copy_of, plan_in_place
 from dynsurgeon.surgery.randomness import forked_random
 from dynsurgeon.surgery.rehearse import same_function
+from dynsurgeon.surgery.restore import restore
 from dynsurgeon.surgery.rewrite import rewrite_forward
 from dynsurgeon.surgery.run import MODES, as_double, run_model
-from dynsurgeon.surgery.trace import OwnerTrace, TraceRefusal, trace_owner
-from dynsurgeon.surgery.unshare import unshare_activations
+from dynsurgeon.surgery.trace import OwnerTrace, TraceRefusal, first_line, trace_owner
+from dynsurgeon.surgery.unshare import unshare_activations, unshared_activations
 
 
+@torch.inference_mode(False)
 def convert(
     model: nn.Module,
     example_inputs: Any,
@@ -65,12 +68,17 @@ def convert(
     check_static(model)
     inputs = as_inputs(example_inputs)
     patient = copy_of(model) if copy else model
-    plan = plan_in_place(patient, inputs, config or SurgeryConfig())
-    if not plan.converted:
-        raise NoSiteError(_nothing_to_do(plan))
-    before = run_model(patient, inputs, "eval")
-    apply_recipe(patient, plan.recipe)
-    _check_outcome(model if copy else None, patient, inputs, before)
+    with unshared_activations(patient, keep=True):
+        plan = plan_in_place(patient, inputs, config or SurgeryConfig())
+        if not plan.converted:
+            raise NoSiteError(_nothing_to_do(plan))
+        before = run_model(patient, inputs, "eval")
+        apply_recipe(patient, plan.recipe)
+        try:
+            _check_outcome(model if copy else None, patient, inputs, before)
+        except UnsupportedModelError:
+            restore(patient, copy=False)
+            raise
     return patient
 
 
@@ -147,6 +155,7 @@ def _rewrite_owner(
                 site = sites.get(prefix + child)
                 trace.owner.add_module(child, _new_child(model, trace.owner, node, site))
             operands.update(_redirect(trace.graphs[mode], node, child))
+    vars(trace.owner)[PARAMETERS] = tuple(trace.owner._parameters)
     for name in operands:
         del trace.owner._parameters[name]
     rewrite_forward(trace)
@@ -211,7 +220,8 @@ def _check_outcome(
             after = run_model(dynamic, inputs, "eval")
     except Exception as error:
         raise UnsupportedModelError(
-            f"the converted model does not run: {error}; exclude the sites that this comes from"
+            f"the converted model does not run: {first_line(error)}; exclude the sites that this "
+            "comes from"
         ) from error
     if not same_function(before, after) and not _same_in_float64(original, dynamic, inputs):
         raise UnsupportedModelError(

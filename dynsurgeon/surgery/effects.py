@@ -1,7 +1,7 @@
 """What running an owner's Python once leaves behind, beside what it returns.
 
-A trace runs it once. Attributes that it assigns then, lists that it appends to and random numbers that
-it draws would be the same ever after, so each is a reason not to trace.
+A trace runs it once. Attributes that it assigns then, lists that it appends to and random numbers
+that it draws would be the same ever after, so each is a reason not to trace.
 """
 
 from __future__ import annotations

@@ -13,6 +13,9 @@ from dynsurgeon.surgery.trace import OwnerTrace
 OPERANDS = "_dynsurgeon_operands"
 """Where a functional convolution's module keeps its owner's names for weight and bias."""
 
+PARAMETERS = "_dynsurgeon_parameters"
+"""Where an owner keeps the names of the parameters that it had, in order."""
+
 _MODULES: dict[str, type[StaticConv]] = {
     "function:conv1d": nn.Conv1d,
     "function:conv2d": nn.Conv2d,

@@ -12,7 +12,6 @@ HOOK_ATTRIBUTES = (
     "_forward_pre_hooks_with_kwargs",
     "_backward_hooks",
     "_backward_pre_hooks",
-    "_non_full_backward_hooks",
     "_is_full_backward_hook",
     "_state_dict_hooks",
     "_state_dict_pre_hooks",

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dynsurgeon.config import DynamicConvConfig, SurgeryConfig, apply_overrides
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
@@ -146,11 +146,17 @@ def copy_of(model: nn.Module, copied: dict[int, Any] | None = None) -> nn.Module
         UnsupportedModelError: It holds something that can't be copied.
     """
     try:
-        return copy.deepcopy(model, copied)
+        return copy.deepcopy(model, {**_computed_tensors(model), **(copied or {})})
     except Exception as error:
         raise UnsupportedModelError(
             f"the model can't be copied ({first_line(error)}): convert it in place with copy=False"
         ) from error
+
+
+def _computed_tensors(model: nn.Module) -> dict[int, Any]:
+    # Old-style weight_norm and prune leave a computed weight on the module, which torch won't copy.
+    held = (value for module in model.modules() for value in vars(module).values())
+    return {id(t): t.detach().clone() for t in held if isinstance(t, Tensor) and not t.is_leaf}
 
 
 def plan_in_place(model: nn.Module, inputs: tuple[Any, ...], config: SurgeryConfig) -> Plan:

@@ -23,10 +23,11 @@ def plan_table(plan: Plan) -> str:
 
 def human(count: int) -> str:
     """Return a count with a metric suffix: ``11.7M``."""
-    for limit, suffix in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if count >= limit:
-            return f"{count / limit:.3g}{suffix}"
-    return str(count)
+    for power, suffix in enumerate(("", "k", "M", "G")):
+        text = f"{count / 1000**power:.3g}"
+        if float(text) < 1000:  # 999,999 rounds to the next suffix
+            return text + suffix
+    return f"{count / 10**12:.3g}T"
 
 
 def _row(site: Site) -> tuple[str, ...]:

@@ -13,11 +13,12 @@ from dynsurgeon.errors import RestoreError
 from dynsurgeon.operators import DynamicConv, DynamicReLU, DynamicReLUC
 from dynsurgeon.recipe import ATTRIBUTE, OwnerRecipe, Recipe, recipe_of
 from dynsurgeon.surgery.become import become_former
-from dynsurgeon.surgery.functional import OPERANDS
+from dynsurgeon.surgery.functional import OPERANDS, PARAMETERS
 from dynsurgeon.surgery.plan import copy_of
 from dynsurgeon.surgery.rewrite import undo_rewrite
 
 
+@torch.inference_mode(False)
 def restore(model: nn.Module, *, copy: bool = True) -> nn.Module:
     """Return the static model that computes what the converted `model` computes.
 
@@ -117,3 +118,6 @@ def _undo_owner(model: nn.Module, recipe: OwnerRecipe) -> None:
             static = _static_parameters(module)
             for name, attribute in zip(("weight", "bias"), names, strict=False):
                 owner.register_parameter(attribute, getattr(static, name))
+    order: tuple[str, ...] = vars(owner).pop(PARAMETERS, ())
+    for name in order:  # an optimizer's state goes by it
+        owner._parameters[name] = owner._parameters.pop(name)

@@ -7,11 +7,14 @@ keys stay. Where train and eval mode differ, both forwards are kept.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable
-from typing import Any
+from functools import cache, wraps
+from typing import Any, NoReturn
 
 from torch import nn
 
+from dynsurgeon.errors import UnsupportedModelError
 from dynsurgeon.surgery.trace import OwnerTrace, compile_forward, same_code
 
 _BASE = "_dynsurgeon_base"
@@ -25,7 +28,9 @@ def rewrite_forward(trace: OwnerTrace) -> None:
         forward = _either(compile_forward(trace.graphs["train"]), in_eval)
     base = type(trace.owner)
     names = {name: getattr(base, name) for name in ("__module__", "__qualname__", "__doc__")}
-    trace.owner.__class__ = type(base.__name__, (base,), {**names, "forward": forward, _BASE: base})
+    members = {**names, "forward": forward, _BASE: base}
+    meta = _metaclass(type(base))  # type: ignore[arg-type]  # a class of classes is hashable too
+    trace.owner.__class__ = meta(base.__name__, (base,), members)
 
 
 def undo_rewrite(owner: nn.Module) -> None:
@@ -35,7 +40,24 @@ def undo_rewrite(owner: nn.Module) -> None:
         owner.__class__ = base
 
 
+@cache
+def _metaclass(meta: type) -> type:
+    # A class that exists in memory alone can't be found again by name. Without this, pickle says
+    # no more than that it is not the same object.
+    kind = type(f"Rewritten{meta.__name__}", (meta,), {})
+    copyreg.pickle(kind, _refuse_pickle)
+    return kind
+
+
+def _refuse_pickle(kind: type) -> NoReturn:
+    raise UnsupportedModelError(
+        f"the converted {kind.__name__} can't be pickled: write it with dynsurgeon.save(model, "
+        "directory), or pickle its state_dict"
+    )
+
+
 def _either(in_train: Callable[..., Any], in_eval: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(in_eval)  # torch.export matches dynamic shapes with the signature
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return (in_train if self.training else in_eval)(self, *args, **kwargs)
 

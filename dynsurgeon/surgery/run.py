@@ -20,7 +20,8 @@ MODES: tuple[Mode, ...] = ("eval", "train")
 def preserved(model: nn.Module, mode: Mode, seed: int = 0) -> Iterator[None]:
     """Put `model` in `mode` with a fixed seed; on exit all is as it was."""
     flags = {module: module.training for module in model.modules()}
-    registries = [(module._buffers, dict(module._buffers)) for module in model.modules()]
+    own = [m._buffers for m in model.modules() if isinstance(m._buffers, dict)]  # a script's is not
+    registries = [(registry, dict(registry)) for registry in own]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     devices = {t.device for t in (*model.parameters(), *model.buffers())}
     try:

@@ -51,5 +51,5 @@ def _explain(option: str, pattern: str, candidates: list[Candidate], containers:
     if pattern in containers:
         return f"{start}: it is a container; did you mean {pattern + '.*'!r}?"
     known = {candidate.name for candidate in candidates} | {c.operation for c in candidates}
-    hint = suggest(pattern, known) or suggest(pattern.rstrip(".*"), containers)
+    hint = suggest(pattern, known | {f"{name}.*" for name in containers if name})
     return start + (hint or f"; the model has {len(candidates)} sites, see dynsurgeon.plan")

@@ -97,7 +97,8 @@ def survey_model(model: nn.Module, inputs: tuple[Any, ...]) -> Survey:
         error = _try_each(model, mode, attempts, survey)
         if error is not None and mode == "eval":
             raise ConfigError(
-                f"the model can't run on these example inputs: {type(error).__name__}: {error}"
+                "the model can't run on these example inputs: "
+                f"{type(error).__name__}: {first_line(error)}"
             ) from error
         if error is not None:
             survey.notes.append(f"train mode was not observed: {first_line(error)}")

@@ -24,7 +24,7 @@ from dynsurgeon.surgery.run import MODES, Mode
 Constant = bool | int | float | str | None
 
 
-class TraceRefusal(Exception):
+class TraceRefusal(Exception):  # noqa: N818
     """An owner can't be rewritten; the message is the reason that the plan shows."""
 
 

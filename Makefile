@@ -1,0 +1,38 @@
+# `make demo` runs the main job on ImageNet weights and a photo; `make test` runs every check.
+# Each makes its own environment in .venv first, from pyproject.toml.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint check clean
+
+help:
+	@echo "make demo   EfficientNet-Lite0 with its ImageNet weights: convert, prove, export, compare"
+	@echo "make test   ruff, mypy --strict and the tests"
+	@echo "make lint   ruff and mypy alone"
+	@echo "make clean  remove .venv and what the tools leave behind"
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/efficientnet_lite0.py
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/.dev: EXTRAS := dev,timm,demo
+$(VENV)/.demo: EXTRAS := demo
+$(VENV)/.dev $(VENV)/.demo: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing dynsurgeon[$(EXTRAS)] into $(VENV) (torch is large: this takes minutes)"
+	$(PIP) install --quiet --quiet --editable ".[$(EXTRAS)]"
+	@touch $@

@@ -1,0 +1,47 @@
+"""``dynsurgeon verify``: what lies in a directory, proven again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .options import Callable, Directory, Json
+from .output import ONNX
+from .render import print_json, print_table, say, steps
+
+EXAMPLES = (
+    "dynsurgeon verify resnet18-dynamic",
+    "dynsurgeon verify mynet-dynamic --model net.py:build --json",
+)
+HEADER = ("check", "batch", "max difference", "result")
+
+
+def run(directory: Directory, model: Callable = None, json: Json = False) -> None:
+    """Load the dynamic network in DIR, and compare its ONNX file with it.
+
+    Damaged files end in exit code 6, a file that computes something else in 3.
+    """
+    with steps() as step:
+        from .loading import reload_subject
+        from .verification import verify_directory
+
+        step(f"loading {directory}")
+        subject = reload_subject(directory, model)
+        step("verifying in onnxruntime")
+        document = verify_directory(directory, subject)
+    if json:
+        print_json({"directory": str(directory), **document})
+        return
+    say(f"{directory}: {document['model']['model']}, {document['sites']} dynamic sites, intact")
+    _print_checks(document["onnx"])
+
+
+def _print_checks(found: dict[str, Any] | None) -> None:
+    if found is None:
+        say(f"no {ONNX} to verify; dynsurgeon export writes one")
+        return
+    rows = [
+        (check["name"], str(check["batch"]), f"{check['max_rel']:.2g}", "passed")
+        for check in found["checks"]
+    ]
+    print_table(HEADER, rows)
+    say(f"{ONNX} computes what the network computes: max difference {found['max_rel']:.2g}")

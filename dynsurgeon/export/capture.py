@@ -1,0 +1,203 @@
+"""Trace a network to an ONNX graph in which each dynamic convolution is still one node.
+
+torch.onnx does the tracing and the translation of everything else. The graph keeps the names of the
+state_dict and isn't optimised, so that other weights can take the place of the traced ones.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from dynsurgeon.errors import ExportError
+from dynsurgeon.export.forms.site import DOMAIN, OPERATOR, VERSION, site_attributes
+from dynsurgeon.export.passes.simplify import fold_computed
+from dynsurgeon.export.signature import BATCH, Axes, free_axes
+from dynsurgeon.export.target import Target
+from dynsurgeon.operators.execution import Form, forced_form
+from dynsurgeon.operators.geometry import ConvGeometry
+
+
+LONGEST_MESSAGE = 240
+"""Letters of torch's own message that are passed on."""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A traced network.
+
+    Attributes:
+        model: Its graph, with a node for each dynamic convolution.
+        weights: Names of the initialisers that are weights, and not constants of the graph.
+    """
+
+    model: ir.Model
+    weights: frozenset[str]
+
+
+def capture(model: nn.Module, inputs: tuple[Any, ...], target: Target) -> Captured:
+    """Trace `model`, which must be in eval mode, on `inputs`.
+
+    Args:
+        model: The network.
+        inputs: Positional inputs with `Target.traced_batch` samples.
+        target: What the file is for.
+
+    Raises:
+        ExportError: torch.onnx can't export the model; says whether the dynamic layers are why.
+    """
+    axes = free_axes(inputs, target, target.traced_batch)
+    try:
+        traced = _trace(model, inputs, axes, target.opset, one_node)
+    except Exception as error:
+        raise _explained(error, model, inputs, axes, target) from error
+    weights = frozenset(traced.graph.initializers)
+    fold_computed(traced, weights)
+    traced.graph.name = type(model).__name__
+    _check_free(traced.graph, axes)
+    _check_opset(traced, target)
+    return Captured(traced, weights)
+
+
+def one_node(
+    x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
+) -> Tensor:
+    """Stand for a dynamic convolution by one node; a static one tells its shape."""
+    y = one_kernel(x, pi, weight, bias, geometry)
+    result: Tensor = torch.onnx.ops.symbolic(
+        f"{DOMAIN}::{OPERATOR}",
+        (x, pi, weight) if bias is None else (x, pi, weight, bias),
+        site_attributes(geometry, weight.shape[3:]),
+        dtype=y.dtype,
+        shape=y.shape,
+        version=VERSION,
+    )
+    return result
+
+
+def one_kernel(
+    x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
+) -> Tensor:
+    """Convolve with the first kernel: what the static network would do."""
+    del pi
+    return geometry.convolve(x, weight[0], None if bias is None else bias[0], geometry.groups)
+
+
+def _trace(
+    model: nn.Module, inputs: tuple[Any, ...], axes: list[Axes], opset: int | None, form: Form
+) -> ir.Model:
+    arguments = inspect.signature(model.forward).bind(*inputs).arguments
+    args, kwargs = inputs, None
+    if inputs and isinstance(inputs[-1], dict):  # torch.onnx would take it for keyword arguments
+        args, kwargs = inputs[:-1], dict([arguments.popitem()])
+        arguments |= kwargs
+    with forced_form(form), _quiet():
+        program = torch.onnx.export(
+            model,
+            args,
+            kwargs=kwargs,
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+            opset_version=opset,
+            dynamic_shapes=_shapes(arguments, axes) if any(axes) else None,
+        )
+    assert program is not None
+    model_ir: ir.Model = program.model
+    return model_ir
+
+
+def _shapes(arguments: dict[str, Any], axes: list[Axes]) -> Any:
+    """Return the free axes in the structure of the arguments, as torch.export takes them."""
+    remaining = iter(axes)
+    return tree_map(
+        lambda leaf: (next(remaining) or None) if isinstance(leaf, Tensor) else None, arguments
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks to itself: what it makes is verified, why it fails is told."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            stack.enter_context(redirect_stdout(io.StringIO()))
+            stack.enter_context(redirect_stderr(io.StringIO()))
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _explained(
+    error: Exception, model: nn.Module, inputs: tuple[Any, ...], axes: list[Axes], target: Target
+) -> ExportError:
+    """Try simpler things, and say from what works who is at fault."""
+    name = type(model).__name__
+    if any(axes) and _can_trace(model, inputs, [{} for _ in axes], target, one_node):
+        free = sorted({axis for named in axes for axis in named.values()})
+        return ExportError(
+            f"{name} can be exported, but not with free {', '.join(free)}: "
+            f"{_WAY_OUT[not target.dynamic_size]}; torch.onnx.export says: {_one_line(error)}"
+        )
+    if _can_trace(model, inputs, axes, target, one_kernel):
+        return ExportError(
+            f"the dynamic convolutions of {name} can't be exported, though static ones can; "
+            f"torch.onnx.export says: {_one_line(error)}"
+        )
+    return ExportError(
+        f"{name} can't be exported with static convolutions either, so it is the model and not its "
+        f"dynamic layers; torch.onnx.export says: {_one_line(error)}"
+    )
+
+
+def _can_trace(
+    model: nn.Module, inputs: tuple[Any, ...], axes: list[Axes], target: Target, form: Form
+) -> bool:
+    try:
+        _trace(model, inputs, axes, target.opset, form)
+    except Exception:
+        return False
+    return True
+
+
+def _one_line(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    text = " ".join(str(cause).split()) or "no message"
+    short = text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} …"
+    return f"{type(cause).__name__}: {short}"
+
+
+def _check_free(graph: ir.Graph, axes: list[Axes]) -> None:
+    for value, free in zip(graph.inputs, axes, strict=True):
+        for axis, name in free.items():
+            size = None if value.shape is None else value.shape[axis]
+            if isinstance(size, int):
+                raise ExportError(
+                    f"the model fixes the {name} of its input {value.name!r} to {size}: "
+                    f"{_WAY_OUT[name == BATCH]}"
+                )
+
+
+_WAY_OUT = {True: "export it with a fixed batch=N", False: "export it without dynamic_size"}
+
+
+def _check_opset(traced: ir.Model, target: Target) -> None:
+    if target.opset is not None and traced.opset_imports[""] != target.opset:
+        raise ExportError(
+            f"torch.onnx can't write this model in opset {target.opset}, only in "
+            f"{traced.opset_imports['']}: leave opset out, or ask for that one"
+        )

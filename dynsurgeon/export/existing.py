@@ -1,0 +1,90 @@
+"""Verify a file that was written earlier."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from dynsurgeon.errors import ExportError, StorageError
+from dynsurgeon.export.cases import make_cases
+from dynsurgeon.export.result import ExportResult, shape_of
+from dynsurgeon.export.running import first_line
+from dynsurgeon.export.signature import spatial_axes, tensors
+from dynsurgeon.export.target import EXPORT_FORMS, Target
+from dynsurgeon.export.trial import Trial
+from dynsurgeon.export.verify import check_file
+from dynsurgeon.export.write import FORM_KEY
+from dynsurgeon.proof.inputs import as_inputs
+from dynsurgeon.surgery.run import preserved
+
+
+def verify_onnx(
+    model: nn.Module, path: str | PathLike[str], example_inputs: Any, *, seed: int = 0
+) -> ExportResult:
+    """Compare an ONNX file with the network that it should hold, at the weights it has.
+
+    Args:
+        model: The network; it is run in eval mode and stays as it is.
+        path: The file.
+        example_inputs: A tensor, or a tuple of positional inputs, with the batch as first axis.
+        seed: Seed of the inputs to compare on.
+
+    Returns:
+        The result, passed or not.
+
+    Raises:
+        StorageError: The file is missing or damaged, or takes other inputs than the model.
+    """
+    path, inputs = Path(path), as_inputs(example_inputs)
+    stored = _read(path)
+    target = _target_of(stored, inputs, path)
+    form = stored.metadata_props.get(FORM_KEY, "unknown")
+    with preserved(model, "eval", seed):
+        cases = make_cases(inputs, target, torch.Generator().manual_seed(seed))
+        try:
+            check_file(path)
+            checks = Trial("", path, {}).run(model, cases)
+        except ExportError as error:
+            raise StorageError(f"{path} is damaged or of another model: {error}") from error
+    return ExportResult(
+        path=path,
+        form=form,
+        opset=stored.opset_imports.get("", 0),
+        batch=target.batch,
+        inputs={str(value.name): shape_of(value) for value in stored.graph.inputs},
+        outputs={str(value.name): shape_of(value) for value in stored.graph.outputs},
+        checks=tuple(checks),
+    )
+
+
+def _read(path: Path) -> ir.Model:
+    if not path.is_file():
+        raise StorageError(f"there is no file {path}")
+    try:
+        return ir.load(path)
+    except Exception as error:
+        raise StorageError(f"{path} is no readable ONNX file: {first_line(error)}") from error
+
+
+def _target_of(stored: ir.Model, inputs: tuple[Any, ...], path: Path) -> Target:
+    given, taken = tensors(inputs), stored.graph.inputs
+    shapes = [shape_of(value) for value in taken]
+    ranks = [len(shape) for shape in shapes]
+    if ranks != [tensor.dim() for tensor in given] or not shapes or not shapes[0]:
+        raise StorageError(
+            f"{path} takes inputs of the shapes {shapes}, the model's example inputs have "
+            f"{[tuple(tensor.shape) for tensor in given]}: it is of another model"
+        )
+    batch = shapes[0][0]
+    free = any(
+        isinstance(shape[axis], str)
+        for shape, tensor in zip(shapes, given, strict=True)
+        for axis in spatial_axes(tensor)
+    )
+    form = EXPORT_FORMS.get(stored.metadata_props.get(FORM_KEY, ""), EXPORT_FORMS["portable"])
+    return Target(form, batch if isinstance(batch, int) else None, free)

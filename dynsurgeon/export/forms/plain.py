@@ -1,0 +1,29 @@
+"""One sample: mix one kernel and convolve with it.
+
+    W = pi bank        y = Conv(x, W, pi biases)
+
+The cheapest form: the bank is read once, at memory speed, and a Conv whose kernel is computed still
+fuses with the activation after it. Batches other than 1 come from a Scan around it.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from dynsurgeon.export.forms.emitter import Emitter
+from dynsurgeon.export.forms.site import ConvSite
+
+
+def obstacle(site: ConvSite) -> str | None:
+    """Say why this form can't stand here, or None."""
+    return None if site.batch == 1 else f"needs one sample, got {site.batch or 'a free batch'}"
+
+
+def emit(site: ConvSite, emitter: Emitter) -> ir.Value:
+    """Write the nodes of this form."""
+    mixed = emitter.op("MatMul", [site.pi, emitter.flat_bank(site.weight)])
+    inputs = [site.x, emitter.reshape(mixed, *site.kernel_shape)]
+    if site.bias is not None:
+        bias = emitter.op("MatMul", [site.pi, site.bias])
+        inputs.append(emitter.reshape(bias, site.out_channels))
+    return emitter.op(site.operator, inputs, site.attributes(site.geometry.groups))

@@ -1,0 +1,49 @@
+"""From the captured graph to the one that is written: every pass, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx_ir as ir
+from torch import Tensor
+
+from dynsurgeon.export.capture import Captured
+from dynsurgeon.export.passes.fold_batch_norm import fold_batch_norm
+from dynsurgeon.export.passes.fold_temperature import fold_temperature
+from dynsurgeon.export.passes.lower_convolutions import lower_convolutions
+from dynsurgeon.export.passes.name_parts import name_parts
+from dynsurgeon.export.passes.scan_batch import scan_batch
+from dynsurgeon.export.passes.simplify import simplify
+from dynsurgeon.export.signature import BATCH, Signature
+from dynsurgeon.export.target import Target
+from dynsurgeon.export.tensors import set_tensor
+
+
+def lower(
+    captured: Captured,
+    target: Target,
+    signature: Signature,
+    state: Mapping[str, Tensor] | None = None,
+) -> ir.Model:
+    """Return the graph to write; `captured` stays as it is.
+
+    Args:
+        captured: What `capture` returned.
+        target: What the file is for.
+        signature: Names of inputs and outputs.
+        state: Weights to take instead of the captured ones, by their key in the state_dict.
+    """
+    model = captured.model.clone()
+    constants = frozenset(model.graph.initializers) - captured.weights
+    for key, tensor in (state or {}).items():
+        if key in model.graph.initializers:
+            set_tensor(model.graph.initializers[key], tensor)
+    fold_temperature(model)
+    fold_batch_norm(model)
+    keys = frozenset(model.graph.initializers) - constants
+    lower_convolutions(model, target.form.convolutions)
+    simplify(model, keys)
+    name_parts(model, signature, keys)
+    if target.form.scanned:
+        scan_batch(model, BATCH if target.batch is None else target.batch)
+    return model

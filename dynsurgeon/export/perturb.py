@@ -1,0 +1,204 @@
+"""Weights far from the start, so that a mixed-up kernel, sample or channel can't stay unseen.
+
+At the exact start all kernels of a bank are equal and every DY-ReLU is its static activation: a
+file that mixed up the attention would still give the right numbers there. A network with random
+weights may even give the same output for every input. So kernels, attention, lines and BatchNorm
+factors are drawn anew, and the BatchNorm statistics follow from them, which keeps the signal alive
+from end to end and rounding errors small.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from dynsurgeon.export.signature import tensors
+from dynsurgeon.operators import DynamicConv, DynamicReLU, DynamicReLUC, KernelAttention
+from dynsurgeon.operators.execution import Form, forced_form, grouped, stacked
+from dynsurgeon.surgery.run import copied
+
+State = dict[str, Tensor]
+Changes = dict[int, Tensor]
+BatchNorm = nn.modules.batchnorm._BatchNorm
+
+KERNEL_SPREAD = 0.1
+"""Standard deviation of a kernel's change, relative to that of its bank."""
+LOGIT_SPREAD = 1.0
+"""Standard deviation of the logits after the temperature, and of a DY-ReLU's spatial ones."""
+LINE_SPREAD = 0.3
+"""Standard deviation of a DY-ReLU's theta."""
+NORM_SPREAD = 0.3
+"""Standard deviation of the change of BatchNorm's factors and offsets."""
+ATTEMPTS = ((1.0, 4.0), (1.0, 8.0), (1.0, 16.0), (0.3, None), (0.1, None))
+"""Strength and damping; the next one where the network blows rounding errors up."""
+LEAST_LENGTH = 1e-3
+"""Hidden layers shorter than this count as this long."""
+ROUNDINGS = 8
+"""Roundings, of the largest output, that two exact forms in torch may differ by."""
+
+
+def is_dynamic(model: nn.Module) -> bool:
+    """Whether a network holds any dynamic layer."""
+    return any(isinstance(module, (DynamicConv, DynamicReLU)) for module in model.modules())
+
+
+def stable_perturbation(
+    model: nn.Module, inputs: tuple[Any, ...], generator: torch.Generator
+) -> State:
+    """Return the strongest perturbation under which rounding errors stay small.
+
+    Args:
+        model: The network, in eval mode; it stays as it is.
+        inputs: Positional inputs of several different samples.
+        generator: Source of the random numbers, on the CPU.
+    """
+    for strength, damping in ATTEMPTS:
+        state = perturbed_state(model, inputs, generator, strength, damping)
+        if _is_stable(model, state, inputs):
+            break
+    return state
+
+
+def perturbed_state(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    generator: torch.Generator,
+    strength: float = 1.0,
+    damping: float | None = 1.0,
+) -> State:
+    """Return other weights for `model`, which must be in eval mode and stays as it is.
+
+    Args:
+        model: The network.
+        inputs: Positional inputs of several different samples, to see what its layers see.
+        generator: Source of the random numbers, on the CPU.
+        strength: Factor on every change.
+        damping: Each BatchNorm's output varies by one over this; None leaves BatchNorm alone.
+
+    Returns:
+        The new tensors by their key in the state_dict, a tied one under each of its keys.
+    """
+    draw = _Draw(generator, strength)
+    changes: Changes = {}
+    for module in model.modules():
+        if isinstance(module, DynamicConv):
+            _change_bank(module, draw, changes)
+        elif damping is not None and isinstance(module, BatchNorm):
+            _change_norm(module, draw, changes)
+    sizes = _run_and_fit(model, changes, inputs, damping)
+    for module in model.modules():
+        if isinstance(module, KernelAttention):
+            _change_attention(module, sizes, draw, changes)
+        elif isinstance(module, DynamicReLU):
+            _change_lines(module, sizes, draw, changes)
+    _run_and_fit(model, changes, inputs, damping)
+    return _by_key(model, changes)
+
+
+class _Draw:
+    """Draws changes on the CPU, in the dtype and on the device of what they change."""
+
+    def __init__(self, generator: torch.Generator, strength: float) -> None:
+        self.generator, self.strength = generator, strength
+
+    def __call__(self, like: Tensor, std: float) -> Tensor:
+        noise = torch.randn(like.shape, generator=self.generator)
+        return (noise * std * self.strength).to(like)
+
+
+def _change_bank(conv: DynamicConv, draw: _Draw, changes: Changes) -> None:
+    for bank in (conv.weight, conv.bias):
+        if bank is not None:
+            spread = float(bank.detach().float().std(correction=0))
+            changes[id(bank)] = bank.detach() + draw(bank, KERNEL_SPREAD * spread)
+
+
+def _change_norm(norm: BatchNorm, draw: _Draw, changes: Changes) -> None:
+    for tensor in (norm.weight, norm.bias):
+        if tensor is not None:
+            changes[id(tensor)] = tensor.detach() + draw(tensor, NORM_SPREAD)
+    for buffer in (norm.running_mean, norm.running_var):
+        if buffer is not None:
+            changes[id(buffer)] = buffer.clone()
+
+
+def _change_attention(
+    attention: KernelAttention, sizes: dict[int, float], draw: _Draw, changes: Changes
+) -> None:
+    fc2, reach = attention.fc2, LOGIT_SPREAD * float(attention.temperature)
+    changes[id(fc2.weight)] = draw(fc2.weight, reach / sizes.get(id(attention), 1.0))
+    changes[id(fc2.bias)] = draw(fc2.bias, reach)
+
+
+def _change_lines(
+    relu: DynamicReLU, sizes: dict[int, float], draw: _Draw, changes: Changes
+) -> None:
+    changes[id(relu.fc2.weight)] = draw(relu.fc2.weight, LINE_SPREAD / sizes.get(id(relu), 1.0))
+    changes[id(relu.fc2.bias)] = draw(relu.fc2.bias, LINE_SPREAD)
+    if isinstance(relu, DynamicReLUC):
+        reach = LOGIT_SPREAD * float(relu.temperature) / relu.channels**0.5
+        changes[id(relu.spatial.weight)] = draw(relu.spatial.weight, reach)
+
+
+def _run_and_fit(
+    model: nn.Module, changes: Changes, inputs: tuple[Any, ...], damping: float | None
+) -> dict[int, float]:
+    """Run once; fit each BatchNorm to what it sees, and return the hidden layers' lengths."""
+    lengths: dict[int, float] = {}
+    with ExitStack() as hooks:
+        for module in model.modules():
+            if isinstance(module, (KernelAttention, DynamicReLU)):
+                note = partial(_note_length, lengths, id(module))
+                hooks.callback(module.fc1.register_forward_hook(note).remove)
+            elif damping is not None and isinstance(module, BatchNorm):
+                fit = partial(_fit_norm, damping)
+                hooks.callback(module.register_forward_pre_hook(fit).remove)
+        functional_call(model, _by_key(model, changes), copied(inputs))
+    return lengths
+
+
+def _note_length(
+    lengths: dict[int, float], key: int, _: nn.Module, __: Any, hidden: Tensor
+) -> None:
+    length = torch.relu(hidden).float().square().sum(1).mean().sqrt()
+    lengths[key] = max(float(length), LEAST_LENGTH)
+
+
+def _fit_norm(damping: float, norm: nn.Module, args: tuple[Tensor, ...]) -> None:
+    """Set the statistics of a BatchNorm, in eval mode, so that its output varies by 1/damping."""
+    assert isinstance(norm, BatchNorm)
+    if norm.running_mean is None or norm.running_var is None:
+        return
+    x = args[0].float().transpose(0, 1).flatten(1)
+    norm.running_mean.copy_(x.mean(1))
+    spread = x.var(1, correction=0) + x.square().mean(1)  # a small one would magnify rounding
+    norm.running_var.copy_(spread * damping**2)
+
+
+def _is_stable(model: nn.Module, state: State, inputs: tuple[Any, ...]) -> bool:
+    """Whether all outputs are finite and two exact forms agree, but for rounding."""
+    forms: tuple[Form, ...] = (grouped, stacked)
+    runs = []
+    for form in forms:
+        with forced_form(form):
+            runs.append(tensors(functional_call(model, state, copied(inputs))))
+    pairs = [(a, b) for a, b in zip(*runs, strict=True) if a.is_floating_point() and a.numel()]
+    return all(bool(a.isfinite().all()) and _nearly_equal(a, b) for a, b in pairs)
+
+
+def _nearly_equal(a: Tensor, b: Tensor) -> bool:
+    share = ROUNDINGS * torch.finfo(a.dtype).eps
+    return float((a - b).abs().max()) <= share * float(a.abs().max())
+
+
+def _by_key(model: nn.Module, changes: Changes) -> State:
+    named = [
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    ]
+    return {name: changes[id(tensor)] for name, tensor in named if id(tensor) in changes}

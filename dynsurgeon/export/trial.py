@@ -1,0 +1,78 @@
+"""One file against torch with one set of weights: run it, and say whose fault a difference is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dynsurgeon.errors import ExportError
+from dynsurgeon.export.cases import Case
+from dynsurgeon.export.result import ExportCheck
+from dynsurgeon.export.running import State, first_line
+from dynsurgeon.export.session import Session
+from dynsurgeon.export.verify import coarsest_dtype, compare, references
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A file and the weights that are in it.
+
+    Attributes:
+        prefix: Put before the name of each check.
+        path: The file.
+        state: Weights in place of the model's own, by their key in the state_dict.
+    """
+
+    prefix: str
+    path: Path
+    state: State
+
+    def run(
+        self, model: nn.Module, cases: Sequence[Case], *, optimized: bool = True
+    ) -> list[ExportCheck]:
+        """Compare the file with `model`, which must be in eval mode, on every case.
+
+        Raises:
+            ExportError: onnxruntime can't load or run the file.
+        """
+        expected = references(model, self.state, cases)
+        dtype = coarsest_dtype(model, [case.inputs for case in cases])
+        session = open_session(self.path, dtype, optimized=optimized)
+        return compare(session, cases, expected, dtype, self.prefix)
+
+    def explain(self, model: nn.Module, cases: Sequence[Case], failed: ExportCheck) -> str:
+        """Say whose fault it is, from a run of the failed case without onnxruntime's rewriting."""
+        case = next(case for case in cases if f"{self.prefix}{case.name}" == failed.name)
+        (plain,) = self.run(model, [case], optimized=False)
+        if plain.passed:
+            return (
+                "with onnxruntime's graph optimisations off it passes, so they are at fault and "
+                "not the file"
+            )
+        return (
+            f"with onnxruntime's graph optimisations off it is {plain.max_abs:.3g}, so the "
+            "exported graph is at fault: please report it"
+        )
+
+
+def open_session(path: Path, dtype: torch.dtype, *, optimized: bool = True) -> Session:
+    """Load a file that was just written.
+
+    Raises:
+        ExportError: onnxruntime can't.
+    """
+    try:
+        return Session(path, optimized=optimized)
+    except Exception as error:
+        remedy = (
+            ""
+            if dtype == torch.float32
+            else f"; it may have no {dtype} kernels: export model.float()"
+        )
+        raise ExportError(
+            f"onnxruntime can't load the exported graph: {first_line(error)}{remedy}"
+        ) from error

@@ -1,0 +1,102 @@
+"""Write an ONNX file and put it under its name once it is known to be good."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from dynsurgeon.errors import ConfigError, StorageError, SurgeryError
+from dynsurgeon.export.target import Target
+
+FORM_KEY = "dynsurgeon.form"
+"""Key of the file's form in its metadata."""
+
+EXTERNAL_DATA_LIMIT = 2**31 - 2**24
+"""Bytes of weights above which they get a file of their own: protobuf ends at 2 GiB in all."""
+
+
+def save_model(model: ir.Model, path: Path, limit: int) -> None:
+    """Write a model; weights of more than `limit` bytes go to ``<name>.data`` beside it."""
+    weights = sum(
+        value.const_value.nbytes
+        for value in model.graph.initializers.values()
+        if value.const_value is not None
+    )
+    ir.save(model, path, external_data=data_path(path).name if weights > limit else None)
+
+
+def data_path(path: Path) -> Path:
+    """Where the weights of a file lie that are too many for it."""
+    return path.with_name(f"{path.name}.data")
+
+
+@contextmanager
+def staging(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path`, removed at the end.
+
+    Raises:
+        StorageError: There is no folder to put the file in.
+        ConfigError: `path` is a folder itself.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder: give the name of the file to write")
+    if not path.parent.is_dir():
+        raise StorageError(f"there is no folder {path.parent} to write {path.name} into")
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise StorageError(f"can't write into {path.parent}: {error.strerror}") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def install(staged: Path, path: Path) -> None:
+    """Move a written file, and its data file if it has one, to their final names."""
+    if data_path(staged).exists():
+        os.replace(data_path(staged), data_path(path))
+    elif path.exists():
+        data_path(path).unlink(missing_ok=True)  # belonged to the file that is replaced
+    os.replace(staged, path)
+
+
+def describe(model: ir.Model, network: nn.Module, target: Target) -> None:
+    """Write into a model what it is, and what made it."""
+    model.producer_name, model.producer_version = "dynsurgeon", _version("dynsurgeon")
+    model.metadata_props.update(
+        {
+            "dynsurgeon.version": _version("dynsurgeon"),
+            "dynsurgeon.torch": str(torch.__version__),
+            "dynsurgeon.onnx": onnx.__version__,
+            FORM_KEY: target.form.name,
+            "dynsurgeon.batch": "any" if target.batch is None else str(target.batch),
+            **_recipe(network),
+        }
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _recipe(network: nn.Module) -> Mapping[str, str]:
+    from dynsurgeon.recipe import recipe_of
+
+    try:
+        return {"dynsurgeon.recipe": recipe_of(network).to_json()}
+    except SurgeryError:
+        return {}

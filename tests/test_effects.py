@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dynsurgeon.surgery.effects import SideEffects
+
+
+class Stateful(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu = nn.ReLU()
+        self.count = 0
+        self.history = [1, 2]
+        self.table = {"a": 1}
+        self.seen = {1}
+        self.register_buffer("steps", torch.zeros(()))
+
+
+def drop_history(module: Any) -> None:
+    del module.history
+
+
+CHANGES: dict[str, tuple[Callable[[Any], Any], set[str]]] = {
+    "nothing": (lambda m: None, set()),
+    "assign": (lambda m: setattr(m, "count", 1), {"count"}),
+    "new": (lambda m: setattr(m, "fresh", 1), {"fresh"}),
+    "delete": (drop_history, {"history"}),
+    "append": (lambda m: m.history.append(3), {"history"}),
+    "reorder": (lambda m: m.history.reverse(), {"history"}),
+    "replace list": (lambda m: setattr(m, "history", [9]), {"history"}),
+    "key": (lambda m: m.table.update(b=2), {"table"}),
+    "set": (lambda m: m.seen.add(2), {"seen"}),
+    "buffer": (lambda m: setattr(m, "steps", m.steps + 1), {"steps"}),
+    "child": (lambda m: setattr(m, "relu", nn.ReLU()), {"relu"}),
+    "new child": (lambda m: setattr(m, "more", nn.ReLU()), {"more"}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changes_are_named_and_undone(change: str) -> None:
+    act, names = CHANGES[change]
+    module = Stateful()
+    objects = {name: id(value) for name, value in vars(module).items()}
+    children, steps = dict(module._modules), module.steps
+    effects = SideEffects(module)
+    act(module)
+    assert effects.undo() == names
+    assert {name: id(value) for name, value in vars(module).items()} == objects
+    assert (module.history, module.table, module.seen) == ([1, 2], {"a": 1}, {1})
+    assert module._modules == children
+    assert module.steps is steps
+
+
+def test_draws_are_noticed() -> None:
+    effects = SideEffects(Stateful())
+    assert not effects.drew()
+    torch.rand(1)
+    assert effects.drew()

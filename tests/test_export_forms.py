@@ -1,0 +1,78 @@
+"""Every form computes what torch computes, for every geometry, with attention far from uniform."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from export_nets import (
+    assert_close,
+    branch_input,
+    captured_graph,
+    conv_branches,
+    perturbed,
+    run_onnx,
+)
+
+import dynsurgeon.export.forms as table
+from dynsurgeon.export import export_onnx
+from dynsurgeon.export.forms import CONV_FORMS, ConvSite
+from dynsurgeon.export.forms.site import explicit_pads, is_dynamic_conv
+from dynsurgeon.operators import DynamicConv2d
+from dynsurgeon.operators.geometry import ConvGeometry
+
+
+@pytest.mark.parametrize("spatial", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("form", "batch"), [("scan", None), ("portable", None), ("grouped", 3), ("plain", 1)]
+)
+def test_every_geometry_in_every_form(
+    spatial: int, form: str, batch: int | None, tmp_path: Path
+) -> None:
+    net = perturbed(conv_branches(spatial))
+    result = export_onnx(net, tmp_path / "m.onnx", branch_input(spatial), form=form, batch=batch)
+    assert result.passed
+    assert result.form == form
+    x = branch_input(spatial, batch or 4)
+    with torch.no_grad():
+        expected = net(x)
+    assert list(expected) == list(result.outputs)
+    assert_close(run_onnx(tmp_path / "m.onnx", x), list(expected.values()))
+
+
+def test_portable_form_has_constant_kernels_only(tmp_path: Path) -> None:
+    net = perturbed(conv_branches(2))
+    export_onnx(net, tmp_path / "m.onnx", branch_input(2), form="portable")
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    constants = {tensor.name for tensor in graph.initializer}
+    kernels = [node.input[1] for node in graph.node if node.op_type.startswith("Conv")]
+    assert len(kernels) == 11
+    assert set(kernels) <= constants
+
+
+def test_grouped_form_needs_a_fixed_batch_and_plain_one_sample() -> None:
+    net = DynamicConv2d(3, 4, 3)
+    free, *_ = captured_graph(net, torch.randn(2, 3, 6, 6), "portable", None)
+    two, *_ = captured_graph(net, torch.randn(2, 3, 6, 6), "grouped", 2)
+    free_site, two_site = (_site(captured.model) for captured in (free, two))
+    assert free_site.batch is None
+    assert CONV_FORMS["grouped"].obstacle(free_site) == "needs a fixed batch"
+    assert CONV_FORMS["grouped"].obstacle(two_site) is None
+    assert "got 2" in str(CONV_FORMS["plain"].obstacle(two_site))
+    assert CONV_FORMS["portable"].obstacle(free_site) is None
+
+
+def test_the_table_is_named_by_its_entries() -> None:
+    assert {name: form.name for name, form in CONV_FORMS.items()} == {k: k for k in CONV_FORMS}
+    assert set(table.__all__) >= {"CONV_FORMS", "ConvForm"}
+
+
+def test_same_padding_puts_the_odd_zero_after() -> None:
+    geometry = ConvGeometry(2, (1, 1), "same", (1, 3), 1)
+    assert explicit_pads(geometry, torch.Size((4, 2))) == [1, 1, 2, 2]
+
+
+def _site(model: table.ir.Model) -> ConvSite:
+    return ConvSite.of(next(node for node in model.graph if is_dynamic_conv(node)))

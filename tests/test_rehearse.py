@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from surgery_nets import Flow, Reading, images
+from torch import Tensor, nn
+
+from dynsurgeon.surgery.candidates import Candidate, find_candidates
+from dynsurgeon.surgery.rehearse import (
+    same_function,
+    same_tensors,
+    unfaithful_owners,
+    visible_writes,
+)
+from dynsurgeon.surgery.survey import Survey, survey_model
+from dynsurgeon.surgery.trace import OwnerTrace, trace_owner
+
+
+def observed(net: nn.Module) -> tuple[Survey, list[Candidate]]:
+    survey = survey_model(net, (images(),))
+    return survey, find_candidates(net, survey)
+
+
+def many(count: int = 5) -> nn.Sequential:
+    return nn.Sequential(
+        *(Flow(lambda self, x: x + 0.1 * F.relu(self.conv(x))[:, :3]) for _ in range(count))
+    )
+
+
+def tampered(owner: nn.Module) -> OwnerTrace:
+    trace = trace_owner(owner, {})
+    for graph in trace.graphs.values():
+        (node,) = (n for n in graph.nodes if n.target is F.relu)
+        node.target = torch.abs
+        node.kwargs = {}
+    return trace
+
+
+def test_faithful_traces_pass() -> None:
+    net = many()
+    survey, _ = observed(net)
+    traces: dict[nn.Module, OwnerTrace] = {block: trace_owner(block, {}) for block in net}
+    assert unfaithful_owners(net, traces, survey) == set()
+    assert {type(block) for block in net} == {Flow}
+
+
+@pytest.mark.parametrize("wrong", [[0], [3], [1, 4], [0, 1, 2, 3, 4]])
+def test_wrong_traces_are_found_by_halves(wrong: list[int]) -> None:
+    net = many()
+    survey, _ = observed(net)
+    traces: dict[nn.Module, OwnerTrace] = {
+        block: tampered(block) if index in wrong else trace_owner(block, {})
+        for index, block in enumerate(net)
+    }
+    assert unfaithful_owners(net, traces, survey) == {net[i] for i in wrong}
+    assert {type(block) for block in net} == {Flow}
+
+
+class Registered(nn.Module):
+    """A class that can't be subclassed without a keyword."""
+
+    def __init_subclass__(cls, *, key: str, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+
+
+class Keyed(Registered, key="keyed"):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x)
+
+
+def test_a_class_that_can_not_be_subclassed_is_unfaithful() -> None:
+    net: Any = nn.Sequential(Keyed(), many(1))
+    survey, _ = observed(net)
+    traces: dict[nn.Module, OwnerTrace] = {
+        owner: trace_owner(owner, {}) for owner in (net[0], net[1][0])
+    }
+    assert unfaithful_owners(net, traces, survey) == {net[0]}
+    assert type(net[0]) is Keyed
+
+
+def test_visible_and_invisible_writes() -> None:
+    net = nn.Sequential(
+        Reading(lambda x: F.relu_(x)),
+        nn.Conv2d(4, 3, 1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(3, 3, 1),
+        Reading(lambda x: x.relu_()),
+    )
+    survey, candidates = observed(net)
+    activations = [c for c in candidates if not c.is_convolution]
+    guilty = visible_writes(net, activations, survey)
+    assert {c.name for c in activations if id(c) in guilty} == {"0.relu", "4.relu"}
+    assert all(c.inplace for c in activations)
+
+
+def test_two_writes_that_hide_each_other_are_both_kept() -> None:
+    # Either alone makes no difference: the other one still writes the same numbers.
+    def flow(self: Any, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        x.relu_()
+        F.relu_(x)
+        return x
+
+    net = Flow(flow)
+    survey, candidates = observed(net)
+    activations = [c for c in candidates if not c.is_convolution and c.sites]
+    assert visible_writes(net, activations, survey) == {id(c) for c in activations}
+
+
+def test_a_write_that_is_no_write_is_not_asked_about() -> None:
+    net = Flow(lambda self, x: F.relu(x))
+    survey, candidates = observed(net)
+    assert visible_writes(net, candidates, survey) == set()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (torch.ones(3), torch.ones(3), True),
+        (torch.ones(3), torch.ones(3) + 1e-7, True),
+        (torch.ones(3), torch.ones(3) + 1e-4, False),
+        (torch.ones(3), torch.ones(4), False),
+        (torch.ones(3), torch.ones(3).double(), False),
+        (torch.tensor([1, 2]), torch.tensor([1, 3]), False),
+        (torch.tensor([float("nan"), 1]), torch.tensor([float("nan"), 1]), True),
+        (torch.tensor([float("nan"), 1]), torch.tensor([1.0, 1]), False),
+        (torch.tensor([float("inf"), 1]), torch.tensor([float("inf"), 1]), True),
+        (torch.zeros(0), torch.zeros(0), True),
+        ({"a": torch.ones(1), "b": "x"}, {"a": torch.ones(1), "b": "x"}, True),
+        ([torch.ones(1)], [torch.ones(1), torch.ones(1)], False),
+    ],
+)
+def test_same_tensors(one: Any, other: Any, same: bool) -> None:
+    assert same_tensors(one, other) == same
+
+
+def test_a_converted_network_may_be_further_off_but_not_far() -> None:
+    one = torch.ones(3)
+    assert same_function(one, one + 1e-4)
+    assert not same_function(one, one + 1e-2)
