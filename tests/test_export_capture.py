@@ -34,7 +34,7 @@ def test_weights_keep_their_keys_and_their_memory() -> None:
     }
     bank = captured.model.graph.initializers["conv1.weight"].const_value
     assert isinstance(bank, ir.TensorProtocol)
-    assert bank.raw.data_ptr() == net.conv1.weight.data_ptr()  # type: ignore[attr-defined]
+    assert bank.raw.data_ptr() == net.conv1.weight.data_ptr()
 
 
 def test_the_node_holds_the_whole_geometry() -> None:

@@ -94,9 +94,7 @@ def test_a_fixed_batch(batch: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("form", "batch"), [("scan", None), ("portable", None), ("grouped", 2)])
-def test_height_and_width_are_free_on_request(
-    form: str, batch: int | None, tmp_path: Path
-) -> None:
+def test_height_and_width_are_free_on_request(form: str, batch: int | None, tmp_path: Path) -> None:
     net = perturbed(DynamicNet())
     path = tmp_path / "m.onnx"
     result = export_onnx(net, path, image(), form=form, batch=batch, dynamic_size=True)
@@ -193,9 +191,7 @@ def test_half_precision_has_a_tolerance_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_dtypes_that_onnxruntime_cannot_run_are_refused(
-    dtype: torch.dtype, tmp_path: Path
-) -> None:
+def test_dtypes_that_onnxruntime_cannot_run_are_refused(dtype: torch.dtype, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"onnxruntime.*model\.float\(\)"):
         export_onnx(DynamicNet().to(dtype), tmp_path / "m.onnx", image().to(dtype))
     assert not list(tmp_path.iterdir())
@@ -265,9 +261,7 @@ def test_an_input_without_batch_axis_names_the_way_out(tmp_path: Path) -> None:
         ({"input_names": ["a", "b"]}, "input_names must be 1 names"),
     ],
 )
-def test_arguments_are_checked(
-    arguments: dict[str, Any], message: str, tmp_path: Path
-) -> None:
+def test_arguments_are_checked(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         export_onnx(DynamicNet(), tmp_path / "m.onnx", image(), **arguments)
     assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from export_nets import (
@@ -74,5 +75,5 @@ def test_same_padding_puts_the_odd_zero_after() -> None:
     assert explicit_pads(geometry, torch.Size((4, 2))) == [1, 1, 2, 2]
 
 
-def _site(model: table.ir.Model) -> ConvSite:
+def _site(model: ir.Model) -> ConvSite:
     return ConvSite.of(next(node for node in model.graph if is_dynamic_conv(node)))

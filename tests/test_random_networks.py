@@ -46,11 +46,8 @@ def _check(program: Program) -> None:
     torch.manual_seed(0)
     model = program.build()
     example = program.inputs(batch=2, size=8, seed=1)
-    try:
-        dynamic = ds.convert(model, example, CONFIG)
-    except ds.SurgeryError as error:
-        OUTCOMES[type(error).__name__] += 1
-        assert "\n" not in str(error)
+    dynamic = _convert(model, example)
+    if dynamic is None:
         return
     OUTCOMES["converted"] += 1
     assert len(_layers(dynamic)) == len(ds.plan(model, example, CONFIG).converted)
@@ -60,6 +57,17 @@ def _check(program: Program) -> None:
             _same_function(model, dynamic, inputs, mode, size == 8)
     _perturb(dynamic)
     _samples_stay_apart(program, dynamic)
+
+
+def _convert(model: nn.Module, example: tuple[Any, ...]) -> nn.Module | None:
+    message = ""
+    try:
+        return ds.convert(model, example, CONFIG)
+    except ds.SurgeryError as error:
+        OUTCOMES[type(error).__name__] += 1
+        message = str(error)
+    assert "\n" not in message
+    return None
 
 
 def _same_function(
@@ -85,7 +93,7 @@ def _layers(model: nn.Module) -> list[nn.Module]:
 def _perturb(model: nn.Module) -> None:
     for layer in _layers(model):
         for parameter in layer.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
 
 
 def _samples_stay_apart(program: Program, dynamic: nn.Module) -> None:

@@ -28,7 +28,6 @@ from dynsurgeon.export.target import Target
 from dynsurgeon.operators.execution import Form, forced_form
 from dynsurgeon.operators.geometry import ConvGeometry
 
-
 LONGEST_MESSAGE = 240
 """Letters of torch's own message that are passed on."""
 
