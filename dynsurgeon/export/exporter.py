@@ -108,9 +108,9 @@ class _Job:
     def run(self, path: Path, folder: Path, generator: torch.Generator) -> ExportResult:
         """Write the file into `folder` and prove it, with its own weights and with others."""
         staged = folder / path.name
-        written = self.write(staged, {})
+        result = replace(self.write(staged, {}), path=path)
         check_file(staged)
-        result = self.prove(Trial("", staged, {}), _result(path, self.target, written))
+        result = self.prove(Trial("", staged, {}), result)
         if is_dynamic(self.model):
             state = stable_perturbation(self.model, self.cases[-1].inputs, generator)
             perturbed = folder / f"perturbed-{path.name}"
@@ -118,12 +118,12 @@ class _Job:
             result = self.prove(Trial("perturbed, ", perturbed, state), result)
         return result
 
-    def write(self, path: Path, state: State) -> ir.Model:
-        """Write the file with `state` in place of the network's weights."""
+    def write(self, path: Path, state: State) -> ExportResult:
+        """Write the file with `state` in place of the network's weights; nothing is checked yet."""
         lowered = lower(self.captured, self.target, self.signature, state)
         describe(lowered, self.model, self.target)
         save_model(lowered, path, self.external_data_limit)
-        return lowered
+        return _unchecked(path, self.target, lowered)
 
     def prove(self, trial: Trial, result: ExportResult) -> ExportResult:
         """Add a trial's checks to the result.
@@ -156,7 +156,7 @@ def _signature(
     return Signature.of(traced, run(model, traced), input_names, output_names, taken=state)
 
 
-def _result(path: Path, target: Target, written: ir.Model) -> ExportResult:
+def _unchecked(path: Path, target: Target, written: ir.Model) -> ExportResult:
     return ExportResult(
         path=path,
         form=target.form.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -22,7 +23,8 @@ def run(model: nn.Module, inputs: tuple[Any, ...], state: State | None = None) -
         ExportError: The model can't take inputs of these shapes.
     """
     try:
-        return functional_call(model, dict(state or {}), copied(inputs))
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # TF32 is no fp32
+            return functional_call(model, dict(state or {}), copied(inputs))
     except Exception as error:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors(inputs))
         raise ExportError(

@@ -124,7 +124,8 @@ def _choose(
     default: list[str], given: Sequence[str] | None, used: set[str], kind: str
 ) -> tuple[str, ...]:
     if given is not None:
-        if isinstance(given, str) or len(given) != len(default) or used & set(given):
+        distinct = set(given)
+        if isinstance(given, str) or len(distinct) != len(default) or used & distinct:
             raise ConfigError(
                 f"{kind}_names must be {len(default)} names that nothing else has, got {given!r}"
             )

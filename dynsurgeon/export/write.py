@@ -29,7 +29,8 @@ def save_model(model: ir.Model, path: Path, limit: int) -> None:
     """Write a model; weights of more than `limit` bytes go to ``<name>.data`` beside it."""
     weights = sum(
         value.const_value.nbytes
-        for value in model.graph.initializers.values()
+        for graph in model.graphs()
+        for value in graph.initializers.values()
         if value.const_value is not None
     )
     ir.save(model, path, external_data=data_path(path).name if weights > limit else None)

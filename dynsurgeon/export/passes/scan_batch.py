@@ -1,6 +1,8 @@
 """Run a graph of one sample over a batch: one Scan around the whole of it.
 
-Weights stay in the outer graph, so each is stored once; the inner graph sees them from there.
+Weights of matrix products, the banks above all, stay in the outer graph: the inner one sees them
+from there, and onnxruntime would hold them twice inside. All other constants go inside, because
+onnxruntime gives a convolution its fast layout (NCHWc) only where the weights lie beside it.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import torch
 from dynsurgeon.export.tensors import new_initializer
 
 AXIS = "batch_axis"
+PRODUCTS = ("MatMul", "Gemm")
 
 
 def scan_batch(model: ir.Model, batch: str | int) -> None:
@@ -27,17 +30,24 @@ def scan_batch(model: ir.Model, batch: str | int) -> None:
     head, samples = _unsqueezed(inner, axis)
     tail, results = _squeezed(inner, axis)
     nodes, weights = _emptied(inner)
-    body = ir.Graph(samples, results, nodes=[*head, *nodes, *tail], name="sample")
+    outside = [value for value in weights if _is_outside(value)]
+    inside = [value for value in weights if not _is_outside(value)]
+    nodes = [*head, *nodes, *tail]
+    body = ir.Graph(samples, results, nodes=nodes, initializers=inside, name="sample")
     attributes = [ir.AttrGraph("body", body), ir.AttrInt64("num_scan_inputs", len(samples))]
     scan = ir.Node("", "Scan", inputs, attributes, outputs=outputs, name="batch/Scan")
     model.graph = ir.Graph(
         inputs,
         outputs,
         nodes=[scan],
-        initializers=weights,
+        initializers=outside,
         opset_imports=inner.opset_imports,
         name=inner.name,
     )
+
+
+def _is_outside(value: ir.Value) -> bool:
+    return all(use.node.op_type in PRODUCTS for use in value.uses())
 
 
 def _batched(value: ir.Value, batch: str | int) -> ir.Value:

@@ -1,0 +1,31 @@
+"""The result is plain values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from dynsurgeon.export.result import ExportCheck, ExportResult
+
+
+def result(*checks: ExportCheck) -> ExportResult:
+    shapes = {"input": ("batch", 3)}, {"output": ("batch", 5)}
+    return ExportResult(Path("m.onnx"), "scan", 20, None, *shapes, checks)
+
+
+def test_the_worst_check_decides() -> None:
+    good, bad = ExportCheck("a", 1, 1e-7, 2e-6, True), ExportCheck("b", 2, 3.0, 1.0, False)
+    assert result(good).passed
+    assert not result(good, bad).passed
+    assert (result(good, bad).max_abs, result(good, bad).max_rel) == (3.0, 1.0)
+
+
+def test_it_goes_into_json() -> None:
+    found = json.loads(json.dumps(result(ExportCheck("a", 1, 1e-7, 2e-6, True)).to_dict()))
+    assert found["inputs"] == {"input": ["batch", 3]}
+    assert found["batch"] is None
+    assert found["checks"] == [
+        {"name": "a", "batch": 1, "max_abs": 1e-7, "max_rel": 2e-6, "passed": True}
+    ]
+    assert found["path"] == "m.onnx"
+    assert found["passed"] is True
