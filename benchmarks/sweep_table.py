@@ -1,6 +1,6 @@
 """Write docs/models.md from the lines of `benchmarks/sweep_models.py`.
 
-    python benchmarks/sweep_table.py docs/sweep/torchvision.jsonl docs/sweep/timm.jsonl
+python benchmarks/sweep_table.py docs/sweep/torchvision.jsonl docs/sweep/timm.jsonl
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from dynsurgeon.surgery.plan_table import human
 from sweep_models import read_rows
+
+from dynsurgeon.surgery.plan_table import human
 
 Row = dict[str, Any]
 TARGET = Path("docs/models.md")
@@ -29,13 +30,13 @@ HEADER = (
 )  # fmt: skip
 INTRO = """# Models, measured
 
-Made by `benchmarks/sweep_models.py` and `benchmarks/sweep_table.py` (their headers hold the commands),
-with random weights and perturbed running statistics, on inputs of the size given, batch 2. *eval* and
-*train* are the largest differences of the outputs, relative to the largest output, in float32; a star
-marks a train-mode difference above 1e-5 that the receipt showed to be rounding, which BatchNorm over a
-few values amplifies: in the form that repeats the static convolution's order of summation the same
-network is within 1e-5 (mostly 0). *reload*: outputs after save and load are bit-equal. "-" means that
-it was not run.
+Made by `benchmarks/sweep_models.py` and `benchmarks/sweep_table.py` (their headers hold the
+commands), with random weights and perturbed running statistics, on inputs of the size given, batch
+2. *eval* and *train* are the largest differences of the outputs, relative to the largest output, in
+float32; a star marks a train-mode difference above 1e-5 that the receipt showed to be rounding,
+which BatchNorm over a few values amplifies: in the form that repeats the static convolution's order
+of summation the same network is within 1e-5 (mostly 0). *reload*: outputs after save and load are
+bit-equal. "-" means that it was not run.
 """
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ from surgery_nets import (
     shared_slots,
 )
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import dynsurgeon as ds
 from dynsurgeon.operators import DynamicConv2d, DynamicReLUB
@@ -398,3 +400,111 @@ def test_an_owner_called_with_different_numbers_takes_its_slope_from_each_call()
     found = reasons(net, net.example())
     assert found["sloped.leaky_relu"] == "its further arguments are computed"
     converted(net, net.example())
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_static_parameters_get_the_gradients_that_they_had(kind: type[TinyNet]) -> None:
+    _assert_same_gradients(kind(), kind().example(3))
+
+
+def test_tiny_networks_have_the_gradients_that_they_had(tiny_net: TinyNet) -> None:
+    _assert_same_gradients(tiny_net, tiny_net.example(3))
+
+
+def _assert_same_gradients(net: nn.Module, x: Tensor) -> None:
+    """Compare those of parameters that stay, and the sum over a bank with those of its kernel."""
+    net, x = net.double(), x.double()
+    dynamic = ds.convert(net, x, EVERY)
+    gradients = []
+    for model in (net.train(), dynamic.train()):
+        torch.manual_seed(0)
+        model(x.clone()).square().mean().backward()
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    ours, theirs = gradients
+    banks = [n for n, g in ours.items() if n in theirs and theirs[n].shape[1:] == g.shape]
+    kept = [n for n, g in ours.items() if n in theirs and theirs[n].shape == g.shape]
+    assert banks or kept
+    for name in banks:
+        torch.testing.assert_close(theirs[name].sum(0), ours[name])
+    for name in kept:
+        torch.testing.assert_close(theirs[name], ours[name])
+
+
+class Result(NamedTuple):
+    """What some networks return."""
+
+    out: Tensor
+    mean: Tensor
+
+
+@dataclass
+class Record:
+    """What others return."""
+
+    out: Tensor
+    more: list[Tensor]
+
+
+@pytest.mark.parametrize("kind", [Result, lambda out, mean: Record(out, [mean])])
+def test_named_outputs(kind: Callable[..., Any]) -> None:
+    net = Flow(lambda self, x: kind(F.relu(self.conv(x)), x.mean()))
+    dynamic = converted(net, net.example())
+    assert type(dynamic(net.example())) is type(net(net.example()))
+    assert list(dynamic_layers(dynamic)) == ["conv", "relu"]
+
+
+def test_an_owner_in_two_places_is_one_owner() -> None:
+    block = Flow(lambda self, x: F.relu(x))
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), block, nn.Conv2d(4, 4, 3), block)
+    dynamic: Any = converted(net, images())
+    assert dynamic[1] is dynamic[3]
+    assert list(dynamic_layers(dynamic)) == ["0", "1.relu", "2"]
+
+
+def test_checkpointed_blocks_can_be_trained() -> None:
+    block = Flow(lambda self, x: F.relu(self.conv(x)))
+    net = nn.Sequential(
+        nn.Conv2d(3, 3, 3), Flow(lambda self, x: checkpoint(self.block, x, use_reentrant=False))
+    )
+    net[1].block = block
+    dynamic = converted(net, images())
+    dynamic.train()(images()).sum().backward()
+    assert dynamic.get_parameter("1.block.conv.weight").grad is not None
+
+
+class Spread(nn.Module):
+    """Takes whatever comes, by position and by name."""
+
+    def forward(self, x: Tensor, *more: Tensor, scale: float, **rest: Any) -> Tensor:
+        return F.relu(x * scale)
+
+
+class Doubling(nn.Module):
+    """Does something around its forward."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(*args, **kwargs) * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x)
+
+
+def test_unusual_signatures_and_calls() -> None:
+    def flow(self: Any, x: Tensor) -> Tensor:
+        x = self.spread(self.conv(x), scale=2.0)
+        y: Tensor = self.doubling(self.spread(-x, scale=0.5))
+        return y
+
+    net: Any = Flow(flow)
+    net.spread, net.doubling = Spread(), Doubling()
+    dynamic = converted(net, net.example())
+    assert set(dynamic_layers(dynamic)) == {"conv", "spread.relu", "doubling.relu"}
+
+
+def test_a_relu_that_sees_other_channels_in_training_stays_static() -> None:
+    def flow(self: Any, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        y: Tensor = self.act(torch.cat([x, x], dim=1) if self.training else x).mean(1)
+        return y
+
+    assert reasons(Flow(flow), images())["act"] == "is called with 6, 12 channels"
