@@ -1,7 +1,9 @@
 """Convert, prove, save, reload and export every model of a zoo; one JSON line a model.
 
-    python benchmarks/sweep_models.py torchvision --output docs/sweep/torchvision.jsonl
-    python benchmarks/sweep_models.py timm --output docs/sweep/timm.jsonl
+    python benchmarks/sweep_models.py torchvision parity --output docs/sweep/torchvision.jsonl
+    python benchmarks/sweep_models.py torchvision onnx --output docs/sweep/torchvision.onnx.jsonl
+    python benchmarks/sweep_models.py timm parity --output docs/sweep/timm.jsonl
+    python benchmarks/sweep_table.py docs/sweep/torchvision.jsonl docs/sweep/timm.jsonl
 
 A line that is there already is not made again, so an interrupted sweep goes on where it stopped.
 `benchmarks/sweep_table.py` writes docs/models.md from the lines.
@@ -40,9 +42,9 @@ def main() -> None:
     """Sweep the zoo that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("zoo", choices=("torchvision", "timm"))
+    parser.add_argument("stage", choices=("parity", "onnx"))
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=[], help="names to sweep instead of all")
-    parser.add_argument("--no-onnx", action="store_true")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     names = options.only or (torchvision_names() if options.zoo == "torchvision" else TIMM_NAMES)
@@ -50,7 +52,7 @@ def main() -> None:
     done = {row["name"] for row in read_rows(options.output)}
     for name in names:
         if name not in done:
-            row = sweep(name, onnx=not options.no_onnx)
+            row = sweep(name, options.stage)
             with options.output.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(json.dumps(row), flush=True)
@@ -62,8 +64,8 @@ def read_rows(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def sweep(name: str, *, onnx: bool) -> Row:
-    """Take one model the whole way; what fails is in the row, by name."""
+def sweep(name: str, stage: str) -> Row:
+    """Take one model through one stage; what fails is in the row, by name."""
     row: Row = {"name": name}
     start = time.perf_counter()
     try:
@@ -72,7 +74,11 @@ def sweep(name: str, *, onnx: bool) -> Row:
         perturb_statistics(model)
         inputs = runnable_inputs(name, model)
         row["input"] = str([tuple(t.shape) for t in tensors_of(inputs)][:2])
-        _convert_and_prove(row, model, inputs, onnx)
+        config = _config(model)
+        if stage == "parity":
+            _convert_and_prove(row, model, inputs, config)
+        else:
+            row |= export(model, inputs, config)
     except Exception as error:
         row["error"] = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
     row["seconds"] = round(time.perf_counter() - start, 1)
@@ -135,9 +141,14 @@ def _target(model: nn.Module) -> dict[str, torch.Tensor]:
     return target
 
 
-def _convert_and_prove(row: Row, model: nn.Module, inputs: tuple[Any, ...], onnx: bool) -> None:
+def _config(model: nn.Module) -> ds.SurgeryConfig:
     large = sum(p.numel() for p in model.parameters()) > LARGE
-    config = ds.SurgeryConfig(conv=ds.DynamicConvConfig(experts=2 if large else 4))
+    return ds.SurgeryConfig(conv=ds.DynamicConvConfig(experts=2 if large else 4))
+
+
+def _convert_and_prove(
+    row: Row, model: nn.Module, inputs: tuple[Any, ...], config: ds.SurgeryConfig
+) -> None:
     plan = ds.plan(model, inputs, config)
     row["sites"], row["converted"] = len(plan.sites), len(plan.converted)
     row["skips"] = Counter(str(site.reason) for site in plan.skipped)
@@ -157,8 +168,6 @@ def _convert_and_prove(row: Row, model: nn.Module, inputs: tuple[Any, ...], onnx
         row["parity"][mode] = [receipt.output_rel[mode], max(sites, default=0.0)]
     row["reload_equal"] = _reloads_equal(model, dynamic, inputs)
     row["outcome"] = "converted"
-    if onnx:
-        row["onnx"] = export(model, inputs, config)
 
 
 def timed(run: Callable[[], Any]) -> tuple[Any, float]:
@@ -182,16 +191,10 @@ def export(model: nn.Module, inputs: tuple[Any, ...], config: ds.SurgeryConfig) 
     if isinstance(model, DETECTORS) and hasattr(model, "backbone"):
         model = model.backbone
         inputs = (torch.randn(2, 3, 96, 96),)
-    start = time.perf_counter()
-    try:
-        dynamic = ds.convert(model.eval(), inputs, config)
-        with tempfile.TemporaryDirectory() as directory:
-            result = ds.export_onnx(dynamic, Path(directory) / "model.onnx", inputs)
-        outcome: Row = {"passed": result.passed, "max_rel": result.max_rel, "form": result.form}
-    except ds.SurgeryError as error:
-        outcome = {"error": f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"}
-    outcome["seconds"] = round(time.perf_counter() - start, 1)
-    return outcome
+    dynamic = ds.convert(model.eval(), inputs, config)
+    with tempfile.TemporaryDirectory() as directory:
+        result = ds.export_onnx(dynamic, Path(directory) / "model.onnx", inputs)
+    return {"passed": result.passed, "max_rel": result.max_rel, "form": result.form}
 
 
 if __name__ == "__main__":

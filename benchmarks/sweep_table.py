@@ -44,7 +44,9 @@ def main() -> None:
     """Write the tables of the files that the command line names."""
     parts = [INTRO]
     for path in map(Path, sys.argv[1:]):
+        exported = {row["name"]: row for row in read_rows(path.with_suffix(".onnx.jsonl"))}
         rows = sorted(read_rows(path), key=lambda row: str(row["name"]))
+        rows = [{**row, "onnx": exported.get(row["name"])} for row in rows]
         parts += [f"## {path.stem}\n", _summary(rows), _table(rows)]
     TARGET.write_text("\n".join(parts))
 
