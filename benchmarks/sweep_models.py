@@ -87,11 +87,15 @@ def sweep(name: str, stage: str) -> Row:
 
 
 def build(name: str) -> nn.Module:
-    """Build a model without weights; detectors at a small image size where they take one."""
-    try:
-        return build_model(name, "random", {"min_size": 96, "max_size": 160})
-    except ds.SurgeryError:
-        return build_model(name, "random")
+    """Build a model without weights; detectors on small images and few proposals, where they can."""
+    small = {"min_size": 96, "max_size": 160}
+    few = {"rpn_post_nms_top_n_train": 50, "rpn_post_nms_top_n_test": 50}
+    for arguments in ({**small, **few}, small):
+        try:
+            return build_model(name, "random", arguments)
+        except ds.SurgeryError:
+            continue
+    return build_model(name, "random")
 
 
 def perturb_statistics(model: nn.Module) -> None:

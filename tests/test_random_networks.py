@@ -31,6 +31,7 @@ def test_random_networks_convert_exactly_or_are_refused(program: Program) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @given(programs())
 @settings(max_examples=2500, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 def test_two_thousand_random_networks(program: Program) -> None:
@@ -107,7 +108,8 @@ def _samples_stay_apart(program: Program, dynamic: nn.Module) -> None:
         return
     inputs = program.inputs(3, 8, 5)
     whole = tensors_of(run_model(dynamic, inputs, "eval"))[0]
+    slack = 1e-4 * max(1.0, float(whole.abs().max()))
     for index in range(3):
         one = torch.utils._pytree.tree_map(lambda t, i=index: t[i : i + 1], copy.copy(inputs))
         alone = tensors_of(run_model(dynamic, one, "eval"))[0]
-        torch.testing.assert_close(alone[0], whole[index], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(alone[0], whole[index], rtol=1e-3, atol=slack)
