@@ -87,7 +87,7 @@ def sweep(name: str, stage: str) -> Row:
 
 
 def build(name: str) -> nn.Module:
-    """Build a model without weights; detectors on small images and few proposals, where they can."""
+    """Build a model without weights; detectors on small images and few proposals."""
     small = {"min_size": 96, "max_size": 160}
     few = {"rpn_post_nms_top_n_train": 50, "rpn_post_nms_top_n_test": 50}
     for arguments in ({**small, **few}, small):

@@ -14,9 +14,16 @@ from torch import Tensor, nn
 
 from dynsurgeon.config import DynamicConvConfig
 from dynsurgeon.operators import DynamicConv, DynamicConv2d, KernelAttention, execution
-from dynsurgeon.operators.execution import Form, averaged, forced_form, grouped, stacked
+from dynsurgeon.operators.execution import (
+    Form,
+    averaged,
+    forced_form,
+    grouped,
+    one_by_one,
+    stacked,
+)
 
-FORMS = [grouped, stacked]
+FORMS = [grouped, stacked, one_by_one]
 TOLERANCE = 1e-11
 
 Run = Callable[[DynamicConv, Tensor], Tensor]
@@ -135,12 +142,13 @@ def test_identical_kernels_mix_to_themselves(case: ConvCase) -> None:
     assert torch.equal(execution.mix(pi, bank), bank[:1].expand(case.shape[0], -1))
 
 
+@pytest.mark.parametrize("form", [stacked, one_by_one])
 @given(case=conv_cases())
-def test_stacked_identical_kernels_are_the_static_convolution(case: ConvCase) -> None:
+def test_stacked_identical_kernels_are_the_static_convolution(form: Form, case: ConvCase) -> None:
     static, x = case.static(), case.input()
     config = replace(case.config, start="identical", temperature=0.1)
     module = replace(case, config=config).dynamic(static)
-    with forced_form(stacked):
+    with forced_form(form):
         assert torch.equal(module(x), static(x))
 
 

@@ -107,6 +107,19 @@ def stacked(
     return y + offsets.view(-1, bias.shape[1], *[1] * geometry.spatial)
 
 
+def one_by_one(
+    x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
+) -> Tensor:
+    """Compute *stacked* one difference after the other, in the least memory: for proofs."""
+    y = geometry.convolve(x, weight[0], None if bias is None else bias[0], geometry.groups)
+    for k in range(1, weight.shape[0]):
+        share = pi[:, k].view(-1, 1, *[1] * geometry.spatial)
+        y = y + geometry.convolve(x * share, weight[k] - weight[0], None, geometry.groups)
+        if bias is not None:
+            y = y + share * (bias[k] - bias[0]).view(1, -1, *[1] * geometry.spatial)
+    return y
+
+
 def mix(pi: Tensor, bank: Tensor) -> Tensor:
     """Mix the rows of a bank ``(K, M)`` by attention ``(N, K)`` to ``(N, M)``."""
     return torch.addmm(bank[0], pi[:, 1:], bank[1:] - bank[0])

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.operators.execution import forced_form, stacked
+from dynsurgeon.operators.execution import forced_form, one_by_one
 from dynsurgeon.proof.compare import Comparison, compare_models, relative
 from dynsurgeon.proof.inputs import fresh_inputs
 from dynsurgeon.proof.receipt import TOLERANCES, Receipt, SiteParity
@@ -80,7 +80,7 @@ def _compare_fresh(
 def _arbiters(
     model: nn.Module, dynamic: nn.Module, recipe: Recipe, inputs: tuple[Any, ...], seed: int
 ) -> Iterator[tuple[str, Comparison]]:
-    with forced_form(stacked):
+    with forced_form(one_by_one):
         again = compare_models(model, dynamic, recipe, inputs, seed)
     yield "in the form that rounds as the static convolution does", again
     if again.dtype is torch.float32:

@@ -12,7 +12,7 @@ from torch import fx, nn
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import NoSiteError, StorageError, UnsupportedModelError
 from dynsurgeon.operators import DynamicConv
-from dynsurgeon.operators.execution import forced_form, stacked
+from dynsurgeon.operators.execution import forced_form, one_by_one
 from dynsurgeon.operators.table import DYNAMIC_OPERATORS
 from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe, attach_recipe
 from dynsurgeon.surgery.accept import as_inputs, check_model, check_static
@@ -91,16 +91,17 @@ def apply_recipe(model: nn.Module, recipe: Recipe) -> None:
     unshare_activations(model)
     sites = {site.name: site for site in recipe.sites}
     traces = {owner.name: _traced(model, owner) for owner in recipe.owners}
-    # Everything is found and built before the first cut, so that a misfit leaves the model whole.
+    # Everything is found before the first cut, so that a misfit leaves the model whole. (A plan has
+    # built each module on the meta device, and `load` tries the whole recipe there.) Each static
+    # weight goes as its bank comes: all banks beside all weights would be a fifth more memory.
     devices = {t.device.index for t in model.parameters() if t.device.type == "cuda"}
     with forked_random(devices):
         torch.manual_seed(recipe.seed)
         static = {s.name: _module_at(model, s.name) for s in recipe.sites if s.place == "module"}
-        built = {name: _build(model, sites[name], module) for name, module in static.items()}
         for owner in recipe.owners:
             _rewrite_owner(model, owner, traces[owner.name], sites)
-    for name, module in static.items():
-        become(module, built[name])
+        for name, module in static.items():
+            become(module, _build(model, sites[name], module))
     attach_recipe(model, recipe)
 
 
@@ -213,10 +214,10 @@ def _nothing_to_do(plan: Plan) -> str:
 def _check_outcome(
     original: nn.Module | None, dynamic: nn.Module, inputs: tuple[Any, ...], before: Any
 ) -> None:
-    # The stacked form repeats the static convolution's roundings. A detector that sorts boxes by
+    # This form repeats the static convolution's roundings. A detector that sorts boxes by
     # nearly equal scores would answer any other rounding with other boxes.
     try:
-        with forced_form(stacked):
+        with forced_form(one_by_one):
             after = run_model(dynamic, inputs, "eval")
     except Exception as error:
         raise UnsupportedModelError(

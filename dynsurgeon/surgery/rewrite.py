@@ -3,6 +3,9 @@
 The owner gets a subclass of its own class with the traced forward, as
 `torch.nn.utils.parametrize` does: `isinstance`, attributes, helper methods, hooks and state_dict
 keys stay. Where train and eval mode differ, both forwards are kept.
+
+What the forward reads from plain attributes (a flag, a number) is fixed in the trace: it has to be
+set before the conversion. What it does beside computing (printing, counting in a global) is gone.
 """
 
 from __future__ import annotations
