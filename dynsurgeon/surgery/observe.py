@@ -70,6 +70,7 @@ class Observer(TorchFunctionMode):
         on_call: Called after each call with its `Call`, the output included.
         on_run: Called after each forward of an owner with its `OwnerRun`.
         out_of_place: Says of an in-place call whether to run it out of place instead.
+        on_result: Called with what each torch function returns, call site or not.
 
     Attributes:
         foreign_reads: Ids of parameters that were read outside their own operator's forward.
@@ -80,9 +81,11 @@ class Observer(TorchFunctionMode):
         on_call: Callable[[Call], None] | None = None,
         on_run: Callable[[OwnerRun], None] | None = None,
         out_of_place: Callable[[Call], bool] | None = None,
+        on_result: Callable[[Any], None] | None = None,
     ) -> None:
         super().__init__()
         self._on_call, self._on_run, self._out_of_place = on_call, on_run, out_of_place
+        self._on_result = on_result
         self._stack: list[OwnerRun | Call] = []
         self._paths: dict[nn.Module, dict[int, str]] = {}
         self.foreign_reads: set[int] = set()
@@ -134,7 +137,14 @@ class Observer(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
+        result = self._observe(func, args, kwargs or {})
+        if self._on_result is not None:
+            self._on_result(result)
+        return result
+
+    def _observe(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         frame = self._stack[-1] if self._stack else None
         if isinstance(frame, OwnerRun):
             self._note_foreign_reads(frame.owner, func, (*args, *kwargs.values()))

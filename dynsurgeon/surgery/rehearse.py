@@ -1,8 +1,10 @@
 """Prove the rewritten owners before anything becomes dynamic.
 
-Each owner gets its traced, still static forward; in-place activations run out of place; and the
-model must give exactly what it gave. An owner whose trace does not is left alone, and an activation
-whose write into its input is read again (by another branch, by a caller) keeps writing.
+Each owner gets its traced, still static forward, and the model must give exactly what it gave; an
+owner whose trace does not is left alone. Then in-place activations run out of place, and every
+torch function must return what it returned: an activation whose write into its input is read again
+(by another branch, by a caller) keeps writing. The outputs alone would not tell, since a later ReLU
+may hide the difference on these inputs and not on others.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from torch import nn
 from dynsurgeon.surgery.candidates import Candidate
 from dynsurgeon.surgery.observe import Call, Observer
 from dynsurgeon.surgery.rewrite import rewrite_forward, undo_rewrite
-from dynsurgeon.surgery.run import copied, preserved, tensors_of
+from dynsurgeon.surgery.run import Mode, copied, preserved, tensors_of
 from dynsurgeon.surgery.survey import Survey
 from dynsurgeon.surgery.trace import OwnerTrace
 
@@ -33,10 +35,20 @@ def unfaithful_owners(
 def visible_writes(model: nn.Module, candidates: Iterable[Candidate], survey: Survey) -> set[int]:
     """Return the ids of the in-place candidates whose write into their input is read again."""
     inplace = {id(c): c for c in candidates if c.inplace}
-    guilty = _culprits(
-        list(inplace), lambda some: _same_out_of_place(model, [inplace[i] for i in some], survey)
-    )
-    return set(guilty)
+    if not inplace:
+        return set()
+    before = _results(model, [], survey)
+
+    def unseen(some: list[int]) -> bool:
+        return _results(model, [inplace[i] for i in some], survey) == before
+
+    guilty = _culprits(list(inplace), unseen)
+    if guilty and _results(model, [], survey) != before:  # no two runs of this model are alike
+        return _culprits(
+            list(inplace),
+            lambda some: _same_out_of_place(model, [inplace[i] for i in some], survey),
+        )
+    return guilty
 
 
 def _culprits(suspects: list[T], innocent: Callable[[list[T]], bool]) -> set[T]:
@@ -68,12 +80,35 @@ def _same_when_traced(
 
 
 def _same_out_of_place(model: nn.Module, candidates: list[Candidate], survey: Survey) -> bool:
+    return _same_outputs(model, survey, Observer(out_of_place=_made_at(candidates)))
+
+
+def _results(
+    model: nn.Module, candidates: list[Candidate], survey: Survey
+) -> dict[Mode, list[str]] | None:
+    """Return sums of what each torch function and the model return, these out of place."""
+    results: dict[Mode, list[str]] = {}
+    for mode, inputs in survey.inputs.items():
+        sums = results.setdefault(mode, [])
+
+        def note(result: Any, sums: list[str] = sums) -> None:
+            if isinstance(result, torch.Tensor) and not result.is_complex():
+                sums.append(float(result.sum(dtype=torch.float64)).hex())  # NaN equals NaN so
+
+        observer = Observer(out_of_place=_made_at(candidates), on_result=note)
+        try:
+            with preserved(model, mode), observer.observing():
+                outputs = model(*copied(inputs))
+        except Exception:
+            return None
+        for tensor in tensors_of(outputs):
+            note(tensor)
+    return results
+
+
+def _made_at(candidates: list[Candidate]) -> Callable[[Call], bool]:
     places = {(site.owner, site.key) for candidate in candidates for site in candidate.sites}
-
-    def out_of_place(call: Call) -> bool:
-        return (call.owner, call.key) in places
-
-    return _same_outputs(model, survey, Observer(out_of_place=out_of_place))
+    return lambda call: (call.owner, call.key) in places
 
 
 def _same_outputs(model: nn.Module, survey: Survey, observer: Observer) -> bool:
