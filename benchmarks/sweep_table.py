@@ -21,6 +21,8 @@ SHORT = {
     "works on a 1x1 map": "1x1 map",
     "cuts patches": "patches",
     "was never called": "never called",
+    "can't be traced": "untraceable owner",
+    "its weight is computed": "computed weight",
     "is no maximum of lines": "smooth",
     "its channels are on the last axis": "channels last",
 }
@@ -33,9 +35,9 @@ INTRO = """# Models, measured
 Made by `benchmarks/sweep_models.py` and `benchmarks/sweep_table.py` (their headers hold the
 commands), with random weights and perturbed running statistics, on inputs of the size given, batch
 2. *eval* and *train* are the largest differences of the outputs, relative to the largest output, in
-float32; a star marks a train-mode difference above 1e-5 that the receipt showed to be rounding,
-which BatchNorm over a few values amplifies: in the form that repeats the static convolution's order
-of summation the same network is within 1e-5 (mostly 0). *reload*: outputs after save and load are
+float32; a star marks a difference above 1e-5 that the receipt showed to be rounding, amplified by
+BatchNorm over a few values or by a detector's choice among nearly equal boxes: in the form that
+repeats the static convolution's order of summation the same network is within 1e-5 (mostly 0). *reload*: outputs after save and load are
 bit-equal. "-" means that it was not run.
 """
 
