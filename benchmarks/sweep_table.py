@@ -37,7 +37,8 @@ commands), with random weights and perturbed running statistics, on inputs of th
 2. *eval* and *train* are the largest differences of the outputs, relative to the largest output, in
 float32; a star marks a difference above 1e-5 that the receipt showed to be rounding, amplified by
 BatchNorm over a few values or by a detector's choice among nearly equal boxes: in the form that
-repeats the static convolution's order of summation the same network is within 1e-5 (mostly 0). *reload*: outputs after save and load are
+repeats the static convolution's order of summation the same network is within 1e-5 (mostly 0).
+*reload*: outputs after save and load are
 bit-equal. "-" means that it was not run.
 """
 
