@@ -14,11 +14,11 @@ from dynsurgeon.surgery.observe import Call, Observer, OwnerRun
 
 
 def observe(
-    model: nn.Module, *inputs: Any, out_of_place: Callable[[Call], bool] | None = None
+    model: nn.Module, *inputs: Any, stand_in: Callable[[Call, Tensor], Tensor] | None = None
 ) -> tuple[list[Call], list[OwnerRun], Observer, Any]:
     calls: list[Call] = []
     runs: list[OwnerRun] = []
-    observer = Observer(calls.append, runs.append, out_of_place)
+    observer = Observer(calls.append, runs.append, stand_in)
     with torch.no_grad(), observer.observing():
         output = model(*inputs)
     return calls, runs, observer, output
@@ -76,7 +76,7 @@ def test_arguments_of_an_owner_are_noted() -> None:
         (nn.ReLU(), False),
     ],
 )
-def test_writes_are_noticed_and_can_be_run_out_of_place(
+def test_writes_are_noticed_and_another_function_can_stand_in(
     write: Callable[[Tensor], Tensor], inplace: bool
 ) -> None:
     net: Any = Flow(lambda self, x: self.write(x))
@@ -87,9 +87,18 @@ def test_writes_are_noticed_and_can_be_run_out_of_place(
     assert torch.equal(x, images()) != inplace
 
     x = images()
-    _, _, _, output = observe(net, x, out_of_place=lambda call: True)
+    _, _, _, output = observe(net, x, stand_in=lambda call, x: x + 1)
     assert torch.equal(x, images())
-    torch.testing.assert_close(output, written)
+    torch.testing.assert_close(output, x + 1 if inplace else written)
+
+
+def test_every_result_is_reported() -> None:
+    net = Flow(lambda self, x: torch.relu(x * 2) + 1)
+    results: list[Tensor] = []
+    with torch.no_grad(), Observer(on_result=results.append).observing():
+        output = net(images())
+    assert len(results) == 3
+    assert results[-1] is output
 
 
 def test_parameters_read_by_others_are_noticed() -> None:

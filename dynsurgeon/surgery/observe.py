@@ -12,8 +12,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import (
     register_module_forward_hook,
@@ -25,12 +23,6 @@ from torch.utils._pytree import tree_leaves
 from dynsurgeon.operators.table import FUNCTIONS, INPLACE_FUNCTIONS
 from dynsurgeon.surgery.calls import CallCounter, CallKey, is_operator
 
-_OUT_OF_PLACE: dict[Callable[..., Any], Callable[..., Any]] = {
-    F.relu_: torch.relu,
-    torch.relu_: torch.relu,
-    Tensor.relu_: torch.relu,
-    F.leaky_relu_: F.leaky_relu,
-}
 _HARMLESS_ATTRIBUTES = {"dtype", "device", "requires_grad", "is_cuda", "layout", "grad"}
 
 
@@ -69,7 +61,7 @@ class Observer(TorchFunctionMode):
     Args:
         on_call: Called after each call with its `Call`, the output included.
         on_run: Called after each forward of an owner with its `OwnerRun`.
-        out_of_place: Says of an in-place call whether to run it out of place instead.
+        stand_in: Computes an in-place call from its input, in place or not, instead of the call.
         on_result: Called with what each torch function returns, call site or not.
 
     Attributes:
@@ -80,12 +72,12 @@ class Observer(TorchFunctionMode):
         self,
         on_call: Callable[[Call], None] | None = None,
         on_run: Callable[[OwnerRun], None] | None = None,
-        out_of_place: Callable[[Call], bool] | None = None,
+        stand_in: Callable[[Call, Tensor], Tensor] | None = None,
         on_result: Callable[[Any], None] | None = None,
     ) -> None:
         super().__init__()
-        self._on_call, self._on_run, self._out_of_place = on_call, on_run, out_of_place
-        self._on_result = on_result
+        self._on_call, self._on_run, self._on_result = on_call, on_run, on_result
+        self._stand_in = stand_in
         self._stack: list[OwnerRun | Call] = []
         self._paths: dict[nn.Module, dict[int, str]] = {}
         self.foreign_reads: set[int] = set()
@@ -187,8 +179,8 @@ class Observer(TorchFunctionMode):
     def _execute(
         self, call: Call, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if call.inplace and self._out_of_place is not None and self._out_of_place(call):
-            return _run_out_of_place(func, args, kwargs)
+        if call.inplace and self._stand_in is not None:
+            return self._stand_in(call, _input_of(args, kwargs))
         return func(*args, **kwargs)
 
     def _finish(self, call: Call, output: Any) -> None:
@@ -232,11 +224,3 @@ def _bound(
         return dict(inspect.signature(function).bind(*args, **kwargs).arguments)
     except (TypeError, ValueError):  # a builtin without a signature has no inplace flag
         return dict(kwargs)
-
-
-def _run_out_of_place(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    if function in _OUT_OF_PLACE:
-        return _OUT_OF_PLACE[function](*args, **kwargs)
-    return function(**{**_bound(function, args, kwargs), "inplace": False})

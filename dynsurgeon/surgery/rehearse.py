@@ -1,10 +1,11 @@
 """Prove the rewritten owners before anything becomes dynamic.
 
 Each owner gets its traced, still static forward, and the model must give exactly what it gave; an
-owner whose trace does not is left alone. Then in-place activations run out of place, and every
-torch function must return what it returned: an activation whose write into its input is read again
-(by another branch, by a caller) keeps writing. The outputs alone would not tell, since a later ReLU
-may hide the difference on these inputs and not on others.
+owner whose trace does not is left alone. An in-place activation whose write into its input is read
+again (by another branch, by a caller) has to keep writing. To find these, a function that changes
+every number stands in for the in-place activations, once in place and once not, and every torch
+function must return the same. Neither the activations themselves nor the outputs alone would tell:
+a ReLU of positive numbers writes nothing new, and a later ReLU hides what another one wrote.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dynsurgeon.surgery.candidates import Candidate
 from dynsurgeon.surgery.observe import Call, Observer
@@ -38,17 +39,13 @@ def visible_writes(model: nn.Module, candidates: Iterable[Candidate], survey: Su
     if not inplace:
         return set()
     before = _results(model, [], survey)
+    if before is None:  # nothing can be shown, so every write stays
+        return set(inplace)
 
     def unseen(some: list[int]) -> bool:
         return _results(model, [inplace[i] for i in some], survey) == before
 
-    guilty = _culprits(list(inplace), unseen)
-    if guilty and _results(model, [], survey) != before:  # no two runs of this model are alike
-        return _culprits(
-            list(inplace),
-            lambda some: _same_out_of_place(model, [inplace[i] for i in some], survey),
-        )
-    return guilty
+    return _culprits(list(inplace), unseen)
 
 
 def _culprits(suspects: list[T], innocent: Callable[[list[T]], bool]) -> set[T]:
@@ -79,36 +76,32 @@ def _same_when_traced(
             undo_rewrite(owner)
 
 
-def _same_out_of_place(model: nn.Module, candidates: list[Candidate], survey: Survey) -> bool:
-    return _same_outputs(model, survey, Observer(out_of_place=_made_at(candidates)))
-
-
 def _results(
-    model: nn.Module, candidates: list[Candidate], survey: Survey
+    model: nn.Module, out_of_place: list[Candidate], survey: Survey
 ) -> dict[Mode, list[str]] | None:
     """Return sums of what each torch function and the model return, these out of place."""
+    places = {(site.owner, site.key) for candidate in out_of_place for site in candidate.sites}
     results: dict[Mode, list[str]] = {}
+
+    def stand_in(call: Call, x: Tensor) -> Tensor:
+        changed = torch.tanh(x) - 0.5
+        return changed if (call.owner, call.key) in places else x.copy_(changed)
+
     for mode, inputs in survey.inputs.items():
         sums = results.setdefault(mode, [])
 
         def note(result: Any, sums: list[str] = sums) -> None:
-            if isinstance(result, torch.Tensor) and not result.is_complex():
+            if isinstance(result, Tensor) and not result.is_complex():
                 sums.append(float(result.sum(dtype=torch.float64)).hex())  # NaN equals NaN so
 
-        observer = Observer(out_of_place=_made_at(candidates), on_result=note)
         try:
-            with preserved(model, mode), observer.observing():
+            with preserved(model, mode), Observer(stand_in=stand_in, on_result=note).observing():
                 outputs = model(*copied(inputs))
         except Exception:
             return None
         for tensor in tensors_of(outputs):
             note(tensor)
     return results
-
-
-def _made_at(candidates: list[Candidate]) -> Callable[[Call], bool]:
-    places = {(site.owner, site.key) for candidate in candidates for site in candidate.sites}
-    return lambda call: (call.owner, call.key) in places
 
 
 def _same_outputs(model: nn.Module, survey: Survey, observer: Observer) -> bool:
@@ -142,7 +135,7 @@ def _agree(one: Any, other: Any, roundings: int) -> bool:
     )
 
 
-def _close(a: torch.Tensor, b: torch.Tensor, roundings: int) -> bool:
+def _close(a: Tensor, b: Tensor, roundings: int) -> bool:
     if torch.equal(a, b):
         return True
     if not a.dtype.is_floating_point:
