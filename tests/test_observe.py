@@ -94,9 +94,9 @@ def test_writes_are_noticed_and_another_function_can_stand_in(
 
 def test_every_result_is_reported() -> None:
     net = Flow(lambda self, x: torch.relu(x * 2) + 1)
-    results: list[Tensor] = []
+    x, results = images(), list[Tensor]()
     with torch.no_grad(), Observer(on_result=results.append).observing():
-        output = net(images())
+        output = net(x)
     assert len(results) == 3
     assert results[-1] is output
 
