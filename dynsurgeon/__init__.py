@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from dynsurgeon.recipe import Recipe
     from dynsurgeon.storage import load, save
     from dynsurgeon.surgery.cut import convert
-    from dynsurgeon.surgery.plan import Plan, Site, plan
+    from dynsurgeon.surgery.plan import plan
+    from dynsurgeon.surgery.planned import Plan, Site
     from dynsurgeon.surgery.restore import restore
     from dynsurgeon.surgery.temperature import set_temperature
 
@@ -82,7 +83,8 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "recipe": ("Recipe",),
     "storage": ("load", "save"),
     "surgery.cut": ("convert",),
-    "surgery.plan": ("Plan", "Site", "plan"),
+    "surgery.plan": ("plan",),
+    "surgery.planned": ("Plan", "Site"),
     "surgery.restore": ("restore",),
     "surgery.temperature": ("set_temperature",),
 }

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from dynsurgeon.errors import ConfigError, StorageError, SurgeryError, suggest
 from dynsurgeon.recipe import Recipe, attach_recipe, recipe_of
 from dynsurgeon.surgery.accept import check_model, check_static
+from dynsurgeon.surgery.copying import copy_of
 from dynsurgeon.surgery.cut import apply_recipe
-from dynsurgeon.surgery.plan import copy_of
 from dynsurgeon.surgery.skeleton import skeleton_of
 from dynsurgeon.surgery.trace import first_line
 

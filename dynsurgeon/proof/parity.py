@@ -16,7 +16,7 @@ from dynsurgeon.proof.inputs import fresh_inputs
 from dynsurgeon.proof.receipt import TOLERANCES, Receipt, SiteParity
 from dynsurgeon.recipe import Recipe, recipe_of
 from dynsurgeon.surgery.accept import as_inputs, check_model, check_static
-from dynsurgeon.surgery.plan import copy_of
+from dynsurgeon.surgery.copying import copy_of
 from dynsurgeon.surgery.run import as_double
 
 

@@ -18,6 +18,7 @@ from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe, attach_recipe
 from dynsurgeon.surgery.accept import as_inputs, check_model, check_static
 from dynsurgeon.surgery.become import become
 from dynsurgeon.surgery.build import build_conv, build_relu
+from dynsurgeon.surgery.copying import copy_of
 from dynsurgeon.surgery.functional import (
     OPERANDS,
     PARAMETERS,
@@ -26,7 +27,8 @@ from dynsurgeon.surgery.functional import (
     operand_names,
     operand_nodes,
 )
-from dynsurgeon.surgery.plan import Plan, copy_of, plan_in_place
+from dynsurgeon.surgery.plan import plan_in_place
+from dynsurgeon.surgery.planned import Plan
 from dynsurgeon.surgery.randomness import forked_random
 from dynsurgeon.surgery.rehearse import same_function
 from dynsurgeon.surgery.restore import restore

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.metadata
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dynsurgeon.config import DynamicConvConfig, SurgeryConfig, apply_overrides
-from dynsurgeon.errors import ConfigError, UnsupportedModelError
+from dynsurgeon.errors import ConfigError
 from dynsurgeon.operators.convolution import DynamicConv, StaticConv
 from dynsurgeon.operators.table import CONVOLUTIONS, RELUS
 from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe
@@ -21,100 +20,15 @@ from dynsurgeon.surgery.accept import as_inputs, check_model, check_static
 from dynsurgeon.surgery.build import build_relu
 from dynsurgeon.surgery.calls import convolution_class
 from dynsurgeon.surgery.candidates import Candidate, find_candidates
+from dynsurgeon.surgery.copying import copy_of
 from dynsurgeon.surgery.functional import static_conv_of
 from dynsurgeon.surgery.judge import activation_form, activation_settings, judge_candidates
 from dynsurgeon.surgery.owners import Traces, group_by_owner, owner_recipe, refuse, trace_owners
-from dynsurgeon.surgery.plan_table import plan_table
+from dynsurgeon.surgery.planned import Plan, Site
 from dynsurgeon.surgery.rehearse import unfaithful_owners, visible_writes
 from dynsurgeon.surgery.select import check_patterns, matches
 from dynsurgeon.surgery.survey import Survey, survey_model
-from dynsurgeon.surgery.trace import first_line
 from dynsurgeon.surgery.unshare import unshare_activations
-
-
-@dataclass(frozen=True)
-class Site:
-    """One row of a plan.
-
-    Attributes:
-        name: Dotted name of the call site.
-        operation: What it is: ``"Conv2d"``, ``"ReLU"``, ``"F.relu"``.
-        owner: Dotted name of the module whose forward makes the call (``""`` is the model itself).
-        input_shape: Shape of its first input, or None if it was never called.
-        operator: The dynamic operator it becomes, or None.
-        reason: Why it stays static, or None.
-        params_before: Its parameters now.
-        params_after: Its parameters after conversion.
-        macs_before: Its multiply-accumulates a sample now.
-        macs_after: Its multiply-accumulates a sample after conversion.
-    """
-
-    name: str
-    operation: str
-    owner: str
-    input_shape: tuple[int, ...] | None
-    operator: str | None
-    reason: str | None
-    params_before: int
-    params_after: int
-    macs_before: int
-    macs_after: int
-
-    @property
-    def is_converted(self) -> bool:
-        """Whether this site becomes dynamic."""
-        return self.operator is not None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What `convert` will do; its text form is a table.
-
-    Attributes:
-        sites: Every call site, in order of execution.
-        params_before: Parameters of the whole model now.
-        macs_before: Multiply-accumulates a sample of the whole model now.
-        notes: What could not be seen, such as a mode that does not run on the example inputs.
-        recipe: The recipe that `convert` applies.
-    """
-
-    sites: tuple[Site, ...]
-    params_before: int
-    macs_before: int
-    notes: tuple[str, ...]
-    recipe: Recipe
-
-    @property
-    def converted(self) -> list[Site]:
-        """The sites that become dynamic."""
-        return [site for site in self.sites if site.is_converted]
-
-    @property
-    def skipped(self) -> list[Site]:
-        """The sites that stay static, each with its reason."""
-        return [site for site in self.sites if not site.is_converted]
-
-    @property
-    def params_after(self) -> int:
-        """Parameters of the whole model after conversion."""
-        return self.params_before + sum(s.params_after - s.params_before for s in self.sites)
-
-    @property
-    def macs_after(self) -> int:
-        """Multiply-accumulates a sample of the whole model after conversion."""
-        return self.macs_before + sum(s.macs_after - s.macs_before for s in self.sites)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plan as plain JSON values, without the recipe."""
-        totals = ("params_before", "params_after", "macs_before", "macs_after")
-        return {
-            "sites": [asdict(site) for site in self.sites],
-            "notes": list(self.notes),
-            **{name: getattr(self, name) for name in totals},
-        }
-
-    def __str__(self) -> str:
-        return plan_table(self)
 
 
 def plan(model: nn.Module, example_inputs: Any, config: SurgeryConfig | None = None) -> Plan:
@@ -133,30 +47,6 @@ def plan(model: nn.Module, example_inputs: Any, config: SurgeryConfig | None = N
     check_model(model)
     check_static(model)
     return plan_in_place(copy_of(model), as_inputs(example_inputs), config or SurgeryConfig())
-
-
-def copy_of(model: nn.Module, copied: dict[int, Any] | None = None) -> nn.Module:
-    """Deep-copy a model.
-
-    Args:
-        model: The model.
-        copied: What to put in the place of some of its objects, by their id.
-
-    Raises:
-        UnsupportedModelError: It holds something that can't be copied.
-    """
-    try:
-        return copy.deepcopy(model, {**_computed_tensors(model), **(copied or {})})
-    except Exception as error:
-        raise UnsupportedModelError(
-            f"the model can't be copied ({first_line(error)}): convert it in place with copy=False"
-        ) from error
-
-
-def _computed_tensors(model: nn.Module) -> dict[int, Any]:
-    # Old-style weight_norm and prune leave a computed weight on the module, which torch won't copy.
-    held = (value for module in model.modules() for value in vars(module).values())
-    return {id(t): t.detach().clone() for t in held if isinstance(t, Tensor) and not t.is_leaf}
 
 
 def plan_in_place(model: nn.Module, inputs: tuple[Any, ...], config: SurgeryConfig) -> Plan:

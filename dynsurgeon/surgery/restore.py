@@ -13,8 +13,8 @@ from dynsurgeon.errors import RestoreError
 from dynsurgeon.operators import DynamicConv, DynamicReLU, DynamicReLUC
 from dynsurgeon.recipe import ATTRIBUTE, OwnerRecipe, Recipe, recipe_of
 from dynsurgeon.surgery.become import become_former
+from dynsurgeon.surgery.copying import copy_of
 from dynsurgeon.surgery.functional import OPERANDS, PARAMETERS
-from dynsurgeon.surgery.plan import copy_of
 from dynsurgeon.surgery.rewrite import undo_rewrite
 
 

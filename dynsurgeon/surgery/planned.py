@@ -1,0 +1,94 @@
+"""What a plan holds: a row a call site, the totals, and the recipe that `convert` applies."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dynsurgeon.recipe import Recipe
+from dynsurgeon.surgery.plan_table import plan_table
+
+
+@dataclass(frozen=True)
+class Site:
+    """One row of a plan.
+
+    Attributes:
+        name: Dotted name of the call site.
+        operation: What it is: ``"Conv2d"``, ``"ReLU"``, ``"F.relu"``.
+        owner: Dotted name of the module whose forward makes the call (``""`` is the model itself).
+        input_shape: Shape of its first input, or None if it was never called.
+        operator: The dynamic operator it becomes, or None.
+        reason: Why it stays static, or None.
+        params_before: Its parameters now.
+        params_after: Its parameters after conversion.
+        macs_before: Its multiply-accumulates a sample now.
+        macs_after: Its multiply-accumulates a sample after conversion.
+    """
+
+    name: str
+    operation: str
+    owner: str
+    input_shape: tuple[int, ...] | None
+    operator: str | None
+    reason: str | None
+    params_before: int
+    params_after: int
+    macs_before: int
+    macs_after: int
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether this site becomes dynamic."""
+        return self.operator is not None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `convert` will do; its text form is a table.
+
+    Attributes:
+        sites: Every call site, in order of execution.
+        params_before: Parameters of the whole model now.
+        macs_before: Multiply-accumulates a sample of the whole model now.
+        notes: What could not be seen, such as a mode that does not run on the example inputs.
+        recipe: The recipe that `convert` applies.
+    """
+
+    sites: tuple[Site, ...]
+    params_before: int
+    macs_before: int
+    notes: tuple[str, ...]
+    recipe: Recipe
+
+    @property
+    def converted(self) -> list[Site]:
+        """The sites that become dynamic."""
+        return [site for site in self.sites if site.is_converted]
+
+    @property
+    def skipped(self) -> list[Site]:
+        """The sites that stay static, each with its reason."""
+        return [site for site in self.sites if not site.is_converted]
+
+    @property
+    def params_after(self) -> int:
+        """Parameters of the whole model after conversion."""
+        return self.params_before + sum(s.params_after - s.params_before for s in self.sites)
+
+    @property
+    def macs_after(self) -> int:
+        """Multiply-accumulates a sample of the whole model after conversion."""
+        return self.macs_before + sum(s.macs_after - s.macs_before for s in self.sites)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain JSON values, without the recipe."""
+        totals = ("params_before", "params_after", "macs_before", "macs_after")
+        return {
+            "sites": [asdict(site) for site in self.sites],
+            "notes": list(self.notes),
+            **{name: getattr(self, name) for name in totals},
+        }
+
+    def __str__(self) -> str:
+        return plan_table(self)
