@@ -193,8 +193,8 @@ def _reloads_equal(model: nn.Module, dynamic: nn.Module, inputs: tuple[Any, ...]
 def export(model: nn.Module, inputs: tuple[Any, ...], config: ds.SurgeryConfig) -> Row:
     """Export the converted model, or a detector's converted backbone, and verify it."""
     if isinstance(model, DETECTORS) and hasattr(model, "backbone"):
-        model = model.backbone
-        inputs = (torch.randn(2, 3, 96, 96),)
+        side = 320 if type(model).__name__ == "SSD" else 96
+        model, inputs = model.backbone, (torch.randn(2, 3, side, side),)
     dynamic = ds.convert(model.eval(), inputs, config)
     with tempfile.TemporaryDirectory() as directory:
         result = ds.export_onnx(dynamic, Path(directory) / "model.onnx", inputs)

@@ -39,7 +39,8 @@ float32; a star marks a difference above 1e-5 that the receipt showed to be roun
 BatchNorm over a few values or by a detector's choice among nearly equal boxes: in the form that
 repeats the static convolution's order of summation the same network is within 1e-5 (mostly 0).
 *reload*: outputs after save and load are
-bit-equal. "-" means that it was not run.
+bit-equal. *ONNX*: worst relative difference of the verified file with a dynamic batch, and its form;
+of a detector the backbone is exported. "-" means that it was not run.
 """
 
 
@@ -103,7 +104,7 @@ def _parity(row: Row, mode: str) -> str:
 
 
 def _onnx(outcome: Row | None) -> str:
-    if outcome is None:
+    if outcome is None or outcome.get("error", "").startswith("NoSiteError"):
         return "-"
     return outcome.get("error") or f"{outcome['max_rel']:.1g} ({outcome['form']})"
 
