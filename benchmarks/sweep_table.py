@@ -38,9 +38,9 @@ commands), with random weights and perturbed running statistics, on inputs of th
 float32; a star marks a difference above 1e-5 that the receipt showed to be rounding, amplified by
 BatchNorm over a few values or by a detector's choice among nearly equal boxes: in the form that
 repeats the static convolution's order of summation the same network is within 1e-5 (mostly 0).
-*reload*: outputs after save and load are bit-equal. *ONNX*: worst relative difference of the verified
-file with a dynamic batch, and its form; of a detector the backbone is exported. "-" means that there
-is nothing to convert, or that it was not run (ONNX of timm).
+*reload*: outputs after save and load are bit-equal. *ONNX*: worst relative difference of the
+verified file with a dynamic batch, and its form; of a detector the backbone is exported. "-" means
+that there is nothing to convert, or that it was not run (ONNX of timm).
 """
 
 
