@@ -10,8 +10,11 @@ describes, bit for bit, with a live gradient. (An infinite input gives NaN, sinc
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import reduce
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +23,20 @@ from dynsurgeon.config import DynamicReLUConfig
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
 from dynsurgeon.operators.attention import global_average, squeeze_layer
 from dynsurgeon.operators.forms import SMOOTH_FUNCTIONS, ActivationForm
+
+Lines: TypeAlias = Callable[["DynamicReLU", Tensor], Tensor]
+
+_forced: ContextVar[Lines | None] = ContextVar("dynsurgeon_forced_lines", default=None)
+
+
+@contextmanager
+def forced_lines(lines: Lines) -> Iterator[None]:
+    """Compute every maximum of lines in this context by `lines`: for export."""
+    token = _forced.set(lines)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
 
 
 class DynamicReLU(nn.Module):
@@ -135,13 +152,19 @@ class DynamicReLU(nn.Module):
 
         That is much cheaper than stacking the K lines and reducing.
         """
+        if (lines := _forced.get()) is not None:
+            return lines(self, x)
         slopes, offsets = self.coefficients(x)
         return reduce(torch.maximum, (a * x + b for a, b in zip(slopes, offsets, strict=True)))
 
+    def theta(self, x: Tensor) -> Tensor:
+        """Return what the head says of `x`: ``(N, 2 K C)``, or ``(N, 2 K)`` of kind A."""
+        theta: Tensor = self.fc2(torch.relu(self.fc1(global_average(x))))
+        return theta
+
     def coefficients(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return the K slopes and the K offsets for `x`, each broadcastable against it."""
-        theta = self.fc2(torch.relu(self.fc1(global_average(x))))
-        delta = 2 * torch.sigmoid(theta) - 1
+        delta = 2 * torch.sigmoid(self.theta(x)) - 1
         delta = delta.view(-1, 2 * self.pieces, self.fc2.out_features // (2 * self.pieces))
         slopes = self.alpha + self.config.lambda_a * delta[:, : self.pieces]
         offsets = self.beta + self.config.lambda_b * delta[:, self.pieces :]
