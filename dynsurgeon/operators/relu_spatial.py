@@ -1,7 +1,7 @@
 """Dynamic ReLU, kind C: the lines of kind B, scaled by a spatial attention (arXiv 2003.10027).
 
     pi_hw = min(gamma softmax_hw(z / tau), 1)         gamma = HW / 3, z a 1x1 convolution to one map
-    y     = max_k(pi a_k x + pi b_k)
+    y     = max_k(pi a_k x + pi b_k) = pi max_k(a_k x + b_k)
 
 With z = 0, pi is 1/3 everywhere, so the slopes start three times as steep: then the layer starts as
 the static activation, to rounding.
@@ -43,10 +43,9 @@ class DynamicReLUC(DynamicReLU):
         tau = torch.tensor(self.config.temperature, **like)
         self.register_buffer("temperature", tau)
 
-    def coefficients(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        slopes, offsets = super().coefficients(x)
-        pi = as_dtype(self.spatial_attention(x), x.dtype)
-        return [pi * a for a in slopes], [pi * b for b in offsets]
+    def maximum_of_lines(self, x: Tensor) -> Tensor:
+        # pi is never negative, so it can be taken out of the maximum: one map instead of 2 K.
+        return as_dtype(self.spatial_attention(x), x.dtype) * super().maximum_of_lines(x)
 
     def spatial_attention(self, x: Tensor) -> Tensor:
         """Return pi ``(N, 1, *spatial)``, each in [0, 1]."""
