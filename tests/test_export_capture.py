@@ -80,7 +80,7 @@ def test_a_fault_of_the_dynamic_layers_is_ours(monkeypatch: pytest.MonkeyPatch) 
         raise RuntimeError("no such thing")
 
     monkeypatch.setattr(torch.onnx.ops, "symbolic", broken)
-    with pytest.raises(ExportError, match="dynamic convolutions of DynamicNet can't be exported"):
+    with pytest.raises(ExportError, match="dynamic layers of DynamicNet can't be exported"):
         captured_graph(DynamicNet(), torch.randn(1, 3, 12, 12))
 
 

@@ -1,4 +1,4 @@
-"""Trace a network to an ONNX graph in which each dynamic convolution is still one node.
+"""Trace a network to an ONNX graph in which each dynamic operation is still one node.
 
 torch.onnx does the tracing and the translation of everything else. The graph keeps the names of the
 state_dict and isn't optimised, so that other weights can take the place of the traced ones.
@@ -22,11 +22,13 @@ from torch.utils._pytree import tree_map
 
 from dynsurgeon.errors import ExportError
 from dynsurgeon.export.forms.site import DOMAIN, OPERATOR, VERSION, site_attributes
+from dynsurgeon.export.lines.site import lines_node
 from dynsurgeon.export.passes.simplify import fold_computed
 from dynsurgeon.export.signature import BATCH, Axes, free_axes
 from dynsurgeon.export.target import Target
 from dynsurgeon.operators.execution import Form, forced_form
 from dynsurgeon.operators.geometry import ConvGeometry
+from dynsurgeon.operators.relu import DynamicReLU, Lines, forced_lines
 
 LONGEST_MESSAGE = 240
 """Letters of torch's own message that are passed on."""
@@ -37,7 +39,7 @@ class Captured:
     """A traced network.
 
     Attributes:
-        model: Its graph, with a node for each dynamic convolution.
+        model: Its graph, with a node for each dynamic convolution and each maximum of lines.
         weights: Names of the initialisers that are weights, and not constants of the graph.
     """
 
@@ -58,7 +60,7 @@ def capture(model: nn.Module, inputs: tuple[Any, ...], target: Target) -> Captur
     """
     axes = free_axes(inputs, target, target.traced_batch)
     try:
-        traced = _trace(model, inputs, axes, target.opset, one_node)
+        traced = _trace(model, inputs, axes, target.opset, NODES)
     except Exception as error:
         raise _explained(error, model, inputs, axes, target) from error
     weights = frozenset(traced.graph.initializers)
@@ -93,15 +95,31 @@ def one_kernel(
     return geometry.convolve(x, weight[0], None if bias is None else bias[0], geometry.groups)
 
 
+def one_line(module: DynamicReLU, x: Tensor) -> Tensor:
+    """Compute a plain ReLU: what a static network would do."""
+    del module
+    return torch.relu(x)
+
+
+NODES: tuple[Form, Lines] = (one_node, lines_node)
+"""Each dynamic operation as one node."""
+STATIC: tuple[Form, Lines] = (one_kernel, one_line)
+"""Static operations in their place, to tell whose fault it is when a trace fails."""
+
+
 def _trace(
-    model: nn.Module, inputs: tuple[Any, ...], axes: list[Axes], opset: int | None, form: Form
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    axes: list[Axes],
+    opset: int | None,
+    operations: tuple[Form, Lines],
 ) -> ir.Model:
     arguments = inspect.signature(model.forward).bind(*inputs).arguments
     args, kwargs = inputs, None
     if inputs and isinstance(inputs[-1], dict):  # torch.onnx would take it for keyword arguments
         args, kwargs = inputs[:-1], dict([arguments.popitem()])
         arguments |= kwargs
-    with forced_form(form), _quiet():
+    with forced_form(operations[0]), forced_lines(operations[1]), _quiet():
         program = torch.onnx.export(
             model,
             args,
@@ -146,15 +164,15 @@ def _explained(
 ) -> ExportError:
     """Try simpler things, and say from what works who is at fault."""
     name = type(model).__name__
-    if any(axes) and _can_trace(model, inputs, [{} for _ in axes], target, one_node):
+    if any(axes) and _can_trace(model, inputs, [{} for _ in axes], target, NODES):
         free = sorted({axis for named in axes for axis in named.values()})
         return ExportError(
             f"{name} can be exported, but not with free {', '.join(free)}: "
             f"{_WAY_OUT[not target.dynamic_size]}; torch.onnx.export says: {_one_line(error)}"
         )
-    if _can_trace(model, inputs, axes, target, one_kernel):
+    if _can_trace(model, inputs, axes, target, STATIC):
         return ExportError(
-            f"the dynamic convolutions of {name} can't be exported, though static ones can; "
+            f"the dynamic layers of {name} can't be exported, though static ones can; "
             f"torch.onnx.export says: {_one_line(error)}"
         )
     return ExportError(
@@ -164,10 +182,14 @@ def _explained(
 
 
 def _can_trace(
-    model: nn.Module, inputs: tuple[Any, ...], axes: list[Axes], target: Target, form: Form
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    axes: list[Axes],
+    target: Target,
+    operations: tuple[Form, Lines],
 ) -> bool:
     try:
-        _trace(model, inputs, axes, target.opset, form)
+        _trace(model, inputs, axes, target.opset, operations)
     except Exception:
         return False
     return True

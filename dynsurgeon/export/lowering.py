@@ -11,6 +11,7 @@ from dynsurgeon.export.capture import Captured
 from dynsurgeon.export.passes.fold_batch_norm import fold_batch_norm
 from dynsurgeon.export.passes.fold_temperature import fold_temperature
 from dynsurgeon.export.passes.lower_convolutions import lower_convolutions
+from dynsurgeon.export.passes.lower_lines import lower_lines
 from dynsurgeon.export.passes.name_parts import name_parts
 from dynsurgeon.export.passes.scan_batch import scan_batch
 from dynsurgeon.export.passes.simplify import simplify
@@ -41,6 +42,7 @@ def lower(
     fold_temperature(model)
     fold_batch_norm(model)
     keys = frozenset(model.graph.initializers) - constants
+    lower_lines(model, target.form.lines)
     lower_convolutions(model, target.form.convolutions)
     simplify(model, keys)
     name_parts(model, signature, keys)

@@ -20,6 +20,7 @@ class ExportForm:
         name: Its name, as a user gives it.
         summary: What it is, in one line.
         convolutions: Forms of the single convolutions (`forms.CONV_FORMS`), the best first.
+        lines: Forms of the DY-ReLUs (`lines.LINES_FORMS`), the best first.
         scanned: Whether the graph computes one sample, in a Scan over the batch.
         any_batch: Whether the batch can be left free.
     """
@@ -27,6 +28,7 @@ class ExportForm:
     name: str
     summary: str
     convolutions: tuple[str, ...]
+    lines: tuple[str, ...] = ("elementwise",)
     scanned: bool = False
     any_batch: bool = False
 

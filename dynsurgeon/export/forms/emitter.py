@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
+from onnx_ir.tensor_adapters import TorchTensor
+from torch import Tensor
 
+from dynsurgeon.export.forms.tiles import to_tiles
 from dynsurgeon.export.tensors import derived_initializer
 
 
@@ -30,6 +33,23 @@ class Emitter:
         metadata = dict(self.node.metadata_props)
         return self._tape.op(operator, inputs, attributes or {}, metadata_props=metadata)
 
+    def ops(
+        self,
+        operator: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, Any],
+        outputs: int,
+    ) -> Sequence[ir.Value]:
+        """Write a node with so many outputs and return them."""
+        metadata = dict(self.node.metadata_props)
+        return self._tape.op_multi_out(
+            operator, inputs, attributes, num_outputs=outputs, metadata_props=metadata
+        )
+
+    def constant(self, tensor: Tensor) -> ir.Value:
+        """Write a constant."""
+        return self.op("Constant", [], {"value": TorchTensor(tensor.contiguous())})
+
     def shape(self, *sizes: int) -> ir.Value:
         """Write a constant vector of whole numbers."""
         return self.op("Constant", [], {"value_ints": sizes})
@@ -41,6 +61,10 @@ class Emitter:
     def flat_bank(self, bank: ir.Value) -> ir.Value:
         """Return the bank ``(K, *shape)`` as ``(K, numbers of one kernel)``."""
         return derived_initializer(self.graph, bank, "flat", lambda t: t.flatten(1))
+
+    def mixed_kernel(self, pi: ir.Value, bank: ir.Value) -> ir.Value:
+        """Mix the kernel of one sample, ``pi`` being ``(1, K)``; see `tiles`."""
+        return self.op("MatMul", [pi, derived_initializer(self.graph, bank, "tiles", to_tiles)])
 
     def replace_with(self, output: ir.Value) -> None:
         """Put the nodes in place of the old one, and `output` in place of its output."""

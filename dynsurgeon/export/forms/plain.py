@@ -21,7 +21,7 @@ def obstacle(site: ConvSite) -> str | None:
 
 def emit(site: ConvSite, emitter: Emitter) -> ir.Value:
     """Write the nodes of this form."""
-    mixed = emitter.op("MatMul", [site.pi, emitter.flat_bank(site.weight)])
+    mixed = emitter.mixed_kernel(site.pi, site.weight)
     inputs = [site.x, emitter.reshape(mixed, *site.kernel_shape)]
     if site.bias is not None:
         bias = emitter.op("MatMul", [site.pi, site.bias])

@@ -1,0 +1,35 @@
+"""The coefficients of a DY-ReLU in as few operators as there can be.
+
+    a = alpha + lambda_a tanh(theta_a / 2)        because 2 sigmoid(t) - 1 = tanh(t / 2)
+
+The half goes into the head's last layer, where it is exact: a halved float keeps its digits.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from dynsurgeon.export.forms.emitter import Emitter
+from dynsurgeon.export.lines.site import LinesSite
+from dynsurgeon.export.tensors import is_constant, set_tensor, tensor_of
+
+
+def emit_coefficients(site: LinesSite, emitter: Emitter) -> ir.Value:
+    """Write all slopes, then all offsets, as ``(N, 2 K width)``."""
+    delta = emitter.op("Tanh", [_halved(site, emitter)])
+    away = emitter.op("Mul", [delta, emitter.constant(site.reach())])
+    return emitter.op("Add", [away, emitter.constant(site.start())])
+
+
+def _halved(site: LinesSite, emitter: Emitter) -> ir.Value:
+    """Return theta / 2, without an operator where the layer before can give that."""
+    theta = site.theta
+    gemm = theta.producer()
+    weights = [] if gemm is None or gemm.op_type != "Gemm" else list(gemm.inputs[1:])
+    alone = all(is_constant(value) and len(value.uses()) == 1 for value in weights if value)
+    if not weights or not alone or len(theta.uses()) != 1:
+        return emitter.op("Mul", [theta, emitter.constant(site.alpha.new_tensor(0.5))])
+    for value in weights:
+        if value is not None:
+            set_tensor(value, tensor_of(value) / 2)
+    return theta
