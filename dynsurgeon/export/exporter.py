@@ -84,7 +84,7 @@ def export_onnx(
     with staging(path) as folder, preserved(model, "eval", seed):
         generator = torch.Generator().manual_seed(seed)
         signature = _signature(model, inputs, target, input_names, output_names)
-        if target.form.scanned:
+        if target.scanned:
             check_independence(model, inputs, signature, generator)
         captured = capture(model, tiled(inputs, target.traced_batch), target)
         cases = make_cases(inputs, target, generator)

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from torch import Tensor
 
 from dynsurgeon.export.capture import Captured
+from dynsurgeon.export.native import lay_out
 from dynsurgeon.export.passes.fold_batch_norm import fold_batch_norm
 from dynsurgeon.export.passes.fold_temperature import fold_temperature
 from dynsurgeon.export.passes.lower_convolutions import lower_convolutions
@@ -46,6 +47,8 @@ def lower(
     lower_convolutions(model, target.form.convolutions)
     simplify(model, keys)
     name_parts(model, signature, keys)
-    if target.form.scanned:
+    if target.form.native:
+        model = lay_out(model)
+    if target.scanned:
         scan_batch(model, BATCH if target.batch is None else target.batch)
     return model

@@ -91,7 +91,7 @@ def free_axes(inputs: tuple[Any, ...], target: Target, batch: int) -> list[Axes]
         target: What is exported.
         batch: Length of the batch axis in `inputs`.
     """
-    traced_free = target.batch is None and not target.form.scanned
+    traced_free = target.batch is None and not target.scanned
     result = []
     for tensor in tensors(inputs):
         axes: Axes = {}

@@ -21,8 +21,9 @@ class ExportForm:
         summary: What it is, in one line.
         convolutions: Forms of the single convolutions (`forms.CONV_FORMS`), the best first.
         lines: Forms of the DY-ReLUs (`lines.LINES_FORMS`), the best first.
-        scanned: Whether the graph computes one sample, in a Scan over the batch.
+        scanned: Whether the graph always computes one sample, in a Scan over the batch.
         any_batch: Whether the batch can be left free.
+        native: Whether the graph of one sample is laid out for onnxruntime on this machine's CPU.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ExportForm:
     lines: tuple[str, ...] = ("elementwise",)
     scanned: bool = False
     any_batch: bool = False
+    native: bool = False
 
 
 EXPORT_FORMS: dict[str, ExportForm] = {
@@ -52,6 +54,14 @@ EXPORT_FORMS: dict[str, ExportForm] = {
         ExportForm("plain", "batch 1 only", ("plain", "grouped", "portable")),
         ExportForm(
             "grouped", "a fixed batch, folded into groups", ("plain", "grouped", "portable")
+        ),
+        ExportForm(
+            "native",
+            "for onnxruntime on CPUs like this one: its own fast layout; any batch",
+            ("plain", "grouped", "portable"),
+            lines=("pointwise", "elementwise"),
+            any_batch=True,
+            native=True,
         ),
     )
 }
@@ -98,9 +108,14 @@ class Target:
         return cls(chosen, batch, dynamic_size, opset)
 
     @property
+    def scanned(self) -> bool:
+        """Whether the graph computes one sample, in a Scan over the batch."""
+        return self.form.scanned or (self.form.native and self.batch != 1)
+
+    @property
     def traced_batch(self) -> int:
         """Samples to trace the model with: two stand for a free batch, so that 1 is not special."""
-        if self.form.scanned:
+        if self.scanned:
             return 1
         return 2 if self.batch is None else self.batch
 

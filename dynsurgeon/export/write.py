@@ -27,13 +27,18 @@ EXTERNAL_DATA_LIMIT = 2**31 - 2**24
 
 def save_model(model: ir.Model, path: Path, limit: int) -> None:
     """Write a model; weights of more than `limit` bytes go to ``<name>.data`` beside it."""
-    weights = sum(
+    large = weight_bytes(model) > limit
+    ir.save(model, path, external_data=data_path(path).name if large else None)
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Return the bytes of all initialisers."""
+    return sum(
         value.const_value.nbytes
         for graph in model.graphs()
         for value in graph.initializers.values()
         if value.const_value is not None
     )
-    ir.save(model, path, external_data=data_path(path).name if weights > limit else None)
 
 
 def data_path(path: Path) -> Path:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from dynsurgeon.export.forms.emitter import Emitter
-from dynsurgeon.export.lines import elementwise
+from dynsurgeon.export.lines import elementwise, pointwise
 from dynsurgeon.export.lines.site import LinesSite
 
 
@@ -32,7 +32,10 @@ class LinesForm:
 
 LINES_FORMS: dict[str, LinesForm] = {
     form.name: form
-    for form in (LinesForm("elementwise", elementwise.obstacle, elementwise.emit),)
+    for form in (
+        LinesForm("pointwise", pointwise.obstacle, pointwise.emit),
+        LinesForm("elementwise", elementwise.obstacle, elementwise.emit),
+    )
 }
 
 __all__ = ["LINES_FORMS", "LinesForm", "LinesSite"]

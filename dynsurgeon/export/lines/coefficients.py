@@ -16,9 +16,13 @@ from dynsurgeon.export.tensors import is_constant, set_tensor, tensor_of
 
 def emit_coefficients(site: LinesSite, emitter: Emitter) -> ir.Value:
     """Write all slopes, then all offsets, as ``(N, 2 K width)``."""
-    delta = emitter.op("Tanh", [_halved(site, emitter)])
-    away = emitter.op("Mul", [delta, emitter.constant(site.reach())])
+    away = emitter.op("Mul", [emit_delta(site, emitter), emitter.constant(site.reach())])
     return emitter.op("Add", [away, emitter.constant(site.start())])
+
+
+def emit_delta(site: LinesSite, emitter: Emitter) -> ir.Value:
+    """Write ``2 sigmoid(theta) - 1``, of the shape of theta."""
+    return emitter.op("Tanh", [_halved(site, emitter)])
 
 
 def _halved(site: LinesSite, emitter: Emitter) -> ir.Value:

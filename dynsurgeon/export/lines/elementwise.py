@@ -1,6 +1,6 @@
 """The lines one after the other, by operators that every runtime has.
 
-    y = Max(a_1 x + b_1, …, a_K x + b_K)
+y = Max(a_1 x + b_1, …, a_K x + b_K)
 """
 
 from __future__ import annotations

@@ -1,0 +1,50 @@
+"""Have onnxruntime optimise a graph for this machine's CPU, and read the result back."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import onnx_ir as ir
+import onnxruntime as ort
+
+from dynsurgeon.errors import ExportError
+from dynsurgeon.export.running import first_line
+from dynsurgeon.export.session import ERRORS_ONLY
+from dynsurgeon.export.write import EXTERNAL_DATA_LIMIT, weight_bytes
+
+NCHWC = "com.microsoft.nchwc"
+"""Domain of the operators that work in blocks of channels."""
+
+
+def optimise(model: ir.Model) -> ir.Model:
+    """Return the graph as onnxruntime would run it here.
+
+    Raises:
+        ExportError: onnxruntime can't load the graph, or it is too large to pass on in one file.
+    """
+    if weight_bytes(model) > EXTERNAL_DATA_LIMIT:
+        raise ExportError(
+            "form 'native' hands the static part of the network to onnxruntime in one file, and "
+            "this one has more than 2 GiB: export it in form 'scan' or 'plain'"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        source, result = Path(folder, "in.onnx"), Path(folder, "out.onnx")
+        ir.save(model, source)
+        try:
+            ort.InferenceSession(str(source), options(result), providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise ExportError(
+                f"onnxruntime can't lay the graph out: {first_line(error)}"
+            ) from error
+        return ir.from_proto(ir.to_proto(ir.load(result)))  # in memory: the folder goes away
+
+
+def options(result: Path | None = None) -> ort.SessionOptions:
+    """Return the options of a session that optimises fully, and writes its graph to `result`."""
+    chosen = ort.SessionOptions()
+    chosen.log_severity_level = ERRORS_ONLY
+    chosen.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    if result is not None:
+        chosen.optimized_model_filepath = str(result)
+    return chosen

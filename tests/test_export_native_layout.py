@@ -1,0 +1,100 @@
+"""The layout of this CPU: the same numbers, and onnxruntime's fast operators with computed kernels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from export_nets import assert_close, body_of, branch_input, conv_branches, perturbed, run_onnx
+from torch import Tensor, nn
+
+from dynsurgeon.export import export_onnx
+from dynsurgeon.export.native.guard import block_width
+from dynsurgeon.export.native.optimise import NCHWC
+from dynsurgeon.operators import DynamicConv2d, DynamicReLUA, DynamicReLUB, DynamicReLUC
+
+needs_blocks = pytest.mark.skipif(block_width() not in (8, 16), reason="no NCHWc on this CPU")
+
+
+class Blocks(nn.Module):
+    """Channels in whole blocks and not, depthwise, a residual sum, and every DY-ReLU."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.expand = DynamicConv2d(16, width, 1, bias=False)
+        self.bn = nn.BatchNorm2d(width)
+        self.depthwise = DynamicConv2d(width, width, 3, padding=1, groups=width)
+        self.project = DynamicConv2d(width, 16, 1)
+        self.relus = nn.ModuleList([DynamicReLUA(16), DynamicReLUB(width), DynamicReLUC(16)])
+        self.fc = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relus[0](self.stem(x))
+        y = torch.relu(self.depthwise(self.relus[1](self.bn(self.expand(x)))))
+        logits: Tensor = self.fc(self.relus[2](x + self.project(y)).mean(dim=(2, 3)))
+        return logits
+
+
+@needs_blocks
+@pytest.mark.parametrize("batch", [None, 1, 3])
+@pytest.mark.parametrize("width", [32, 24, 6])
+def test_numbers_stay_and_fast_operators_come(
+    width: int, batch: int | None, tmp_path: Path
+) -> None:
+    net = perturbed(Blocks(width))
+    x = torch.randn(batch or 4, 3, 9, 7)
+    result = export_onnx(net, tmp_path / "m.onnx", x, form="native", batch=batch)
+    assert result.passed
+    with torch.no_grad():
+        assert_close(run_onnx(tmp_path / "m.onnx", x), [net(x)])
+    stored = onnx.load(tmp_path / "m.onnx")
+    graph = stored.graph if batch == 1 else body_of(stored)
+    constants = {tensor.name for tensor in graph.initializer}
+    fast = [node for node in graph.node if (node.domain, node.op_type) == (NCHWC, "Conv")]
+    assert sum(node.input[1] not in constants for node in fast) >= 2
+
+
+@needs_blocks
+def test_every_geometry(tmp_path: Path) -> None:
+    net = perturbed(conv_branches(2))
+    result = export_onnx(net, tmp_path / "m.onnx", branch_input(2), form="native")
+    assert result.passed
+    x = branch_input(2, 3)
+    with torch.no_grad():
+        assert_close(run_onnx(tmp_path / "m.onnx", x), list(net(x).values()))
+
+
+@needs_blocks
+def test_size_can_stay_free(tmp_path: Path) -> None:
+    net, x = perturbed(Blocks(16)), torch.randn(2, 3, 32, 32)
+    assert export_onnx(net, tmp_path / "m.onnx", x, form="native", dynamic_size=True).passed
+
+
+@needs_blocks
+def test_a_bank_is_stored_once(tmp_path: Path) -> None:
+    net = perturbed(DynamicConv2d(64, 64, 3))
+    export_onnx(net, tmp_path / "m.onnx", torch.randn(1, 64, 8, 8), form="native", batch=1)
+    bank = 4 * net.weight.numel()
+    assert bank < (tmp_path / "m.onnx").stat().st_size < 1.1 * bank + 20_000
+
+
+@needs_blocks
+def test_another_width_of_blocks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that claims blocks of the other width is what this CPU's file is to such a CPU."""
+    from dynsurgeon.export import exporter
+    from dynsurgeon.export.native import layout
+
+    other = 24 - block_width()
+    monkeypatch.setattr(layout, "block_width", lambda: other)
+    monkeypatch.setattr(exporter._Job, "prove", lambda self, trial, result: result)
+    net, x = perturbed(Blocks(32)), torch.randn(1, 3, 8, 8)
+    for batch in (1, None):
+        export_onnx(net, tmp_path / "m.onnx", x, form="native", batch=batch)
+        with pytest.raises(Exception, match=f"CPUs with blocks of {other} channels"):
+            run_onnx(tmp_path / "m.onnx", x)
+
