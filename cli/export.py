@@ -9,13 +9,15 @@ from typer import Option
 
 from dynsurgeon.errors import StorageError
 
+from .onnx_report import told
 from .options import Callable, Directory, Force, Json, OnnxOptions
 from .output import ONNX
 from .render import print_json, say, steps
 
 EXAMPLES = (
     "dynsurgeon export resnet18-dynamic --batch 1 -o resnet18-batch1.onnx",
-    "dynsurgeon export resnet18-dynamic --dynamic-size --force",
+    "dynsurgeon export resnet18-dynamic --form auto --this-cpu -o fastest-here.onnx",
+    "dynsurgeon export resnet18-dynamic --dynamic-size --half --force",
     "dynsurgeon export mynet-dynamic --model net.py:build",
 )
 
@@ -48,5 +50,5 @@ def run(
     if json:
         print_json({**document, "path": str(path)})
         return
-    say(f"wrote {path}: form {document['form']}, opset {document['opset']}")
-    say(f"max difference from torch {document['max_rel']:.2g} in {len(document['checks'])} checks")
+    for line in told(document, path):
+        say(line)

@@ -111,7 +111,7 @@ def assert_close(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
 
 
 def captured_graph(
-    model: nn.Module, x: Tensor, form: str = "auto", batch: int | None = 1
+    model: nn.Module, x: Tensor, form: str = "rule", batch: int | None = 1
 ) -> tuple[Captured, Target, Signature]:
     """Trace a network with one tensor in."""
     target = Target.choose(form, batch)

@@ -67,7 +67,7 @@ def test_a_model_that_no_exporter_can_follow_is_told_from_its_dynamic_layers(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(ExportError) as caught:
-        capture(Branching().eval(), (torch.randn(2, 3, 6, 6),), Target.choose("auto", 2))
+        capture(Branching().eval(), (torch.randn(2, 3, 6, 6),), Target.choose("rule", 2))
     message = str(caught.value)
     assert "it is the model and not its dynamic layers" in message
     assert "torch.onnx.export says: " in message
@@ -96,6 +96,6 @@ class FixedSize(nn.Module):
 
 
 def test_an_axis_that_the_model_fixes_is_named() -> None:
-    target = Target.choose("auto", None, dynamic_size=True)
+    target = Target.choose("rule", None, dynamic_size=True)
     with pytest.raises(ExportError, match="not with free height, width: export it without dyn"):
         capture(FixedSize().eval(), (torch.randn(1, 3, 6, 6),), target)

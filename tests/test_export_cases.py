@@ -25,8 +25,8 @@ def test_a_free_batch_is_tried_at_four_sizes_and_permuted() -> None:
 
 
 def test_a_fixed_batch_is_tried_alone() -> None:
-    one = make_cases((IMAGE,), Target.choose("auto", 1), generator())
-    four = make_cases((IMAGE,), Target.choose("auto", 4), generator())
+    one = make_cases((IMAGE,), Target.choose("rule", 1), generator())
+    four = make_cases((IMAGE,), Target.choose("rule", 4), generator())
     assert [case.name for case in one] == ["batch 1"]
     assert [case.name for case in four] == ["batch 4", "batch 4, permuted"]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import onnx
 import onnx_ir as ir
@@ -21,13 +23,15 @@ import dynsurgeon.export.forms as table
 from dynsurgeon.export import export_onnx
 from dynsurgeon.export.forms import CONV_FORMS, ConvSite
 from dynsurgeon.export.forms.site import explicit_pads, is_dynamic_conv
+from dynsurgeon.export.lowering import lower
 from dynsurgeon.operators import DynamicConv2d
 from dynsurgeon.operators.geometry import ConvGeometry
 
 
 @pytest.mark.parametrize("spatial", [1, 2, 3])
 @pytest.mark.parametrize(
-    ("form", "batch"), [("scan", None), ("portable", None), ("grouped", 3), ("plain", 1)]
+    ("form", "batch"),
+    [("scan", None), ("portable", None), ("grouped", 3), ("plain", 1), ("native", 1)],
 )
 def test_every_geometry_in_every_form(
     spatial: int, form: str, batch: int | None, tmp_path: Path
@@ -77,3 +81,32 @@ def test_same_padding_puts_the_odd_zero_after() -> None:
 
 def _site(model: ir.Model) -> ConvSite:
     return ConvSite.of(next(node for node in model.graph if is_dynamic_conv(node)))
+
+
+@pytest.mark.parametrize("spatial", [1, 2, 3])
+@pytest.mark.parametrize("batch", [None, 1, 3])
+@pytest.mark.parametrize("form", ["matmul", "experts"])
+def test_every_geometry_in_the_forms_that_are_chosen_by_measurement(
+    form: str, batch: int | None, spatial: int
+) -> None:
+    net = perturbed(conv_branches(spatial))
+    kind = "portable" if batch is None else "rule"
+    captured, target, names = captured_graph(net, branch_input(spatial, batch or 2), kind, batch)
+    banks = {_weight(node): form for node in captured.model.graph if is_dynamic_conv(node)}
+    lowered = lower(captured, replace(target, sites=banks), names)
+    used = [node.op_type for node in lowered.graph]
+    assert ("Sum" if form == "experts" else "MatMul") in used
+    x = branch_input(spatial, batch or 5)
+    with torch.no_grad():
+        expected = list(net(x).values())
+    assert_close(_run(lowered, x), expected)
+
+
+def _weight(node: ir.Node) -> str:
+    return str(ConvSite.of(node).weight.name)
+
+
+def _run(model: ir.Model, x: torch.Tensor) -> list[torch.Tensor]:
+    with TemporaryDirectory() as folder:
+        ir.save(model, Path(folder, "m.onnx"))
+        return run_onnx(Path(folder, "m.onnx"), x)

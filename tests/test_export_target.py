@@ -14,9 +14,9 @@ from dynsurgeon.export.target import EXPORT_FORMS, Target
 @pytest.mark.parametrize(
     ("form", "batch", "expected", "traced"),
     [
-        ("auto", None, "scan", 1),
-        ("auto", 1, "plain", 1),
-        ("auto", 4, "grouped", 4),
+        ("rule", None, "scan", 1),
+        ("rule", 1, "plain", 1),
+        ("rule", 4, "grouped", 4),
         ("portable", None, "portable", 2),
         ("portable", 3, "portable", 3),
         ("scan", 3, "scan", 1),
@@ -31,16 +31,16 @@ def test_choose(form: str, batch: int | None, expected: str, traced: int) -> Non
 @pytest.mark.parametrize(
     ("form", "batch", "opset", "message"),
     [
-        ("auto", True, None, "batch must be"),
-        ("auto", 1.0, None, "batch must be"),
-        ("auto", -1, None, "batch must be"),
-        ("auto", None, 17, "opset must lie between 18"),
-        ("auto", None, 99, "opset must lie between 18"),
-        ("auto", None, "20", "opset must lie between 18"),
+        ("rule", True, None, "batch must be"),
+        ("rule", 1.0, None, "batch must be"),
+        ("rule", -1, None, "batch must be"),
+        ("rule", None, 17, "opset must lie between 18"),
+        ("rule", None, 99, "opset must lie between 18"),
+        ("rule", None, "20", "opset must lie between 18"),
         ("plain", 2, None, "is for batch 1"),
         ("plain", None, None, "needs a fixed batch"),
         ("portabel", None, None, "did you mean 'portable'"),
-        ("zzz", None, None, "known forms: auto, scan"),
+        ("zzz", None, None, "known forms: rule, auto, scan"),
     ],
 )
 def test_refusals(form: str, batch: Any, opset: Any, message: str) -> None:

@@ -17,7 +17,7 @@ from dynsurgeon.export.cases import Case
 from dynsurgeon.export.result import ExportCheck
 from dynsurgeon.export.session import Session
 from dynsurgeon.export.trial import Trial, open_session
-from dynsurgeon.export.verify import check_dtype, check_file, coarsest_dtype, compare
+from dynsurgeon.export.verify import TOLERANCES, check_dtype, check_file, coarsest_dtype, compare
 
 NAN, INF = float("nan"), float("inf")
 
@@ -40,7 +40,7 @@ class Answers:
 def check(expected: Tensor, found: Tensor, dtype: torch.dtype = torch.float32) -> ExportCheck:
     session: Any = Answers(found)
     case = Case("batch 1", 1, (torch.zeros(1),))
-    (result,) = compare(session, [case], [[expected]], dtype)
+    (result,) = compare(session, [case], [[expected]], TOLERANCES[dtype])
     return result
 
 
@@ -83,7 +83,7 @@ def test_a_declared_shape_that_does_not_hold_is_an_error() -> None:
     session: Any = Answers(torch.zeros(2, 5), declared=[1, 5])
     case = Case("batch 2", 2, (torch.zeros(2),))
     with pytest.raises(ExportError, match=r"declares output 'output_0' as \[1, 5\].*fixed batch"):
-        compare(session, [case], [[torch.zeros(2, 5)]], torch.float32)
+        compare(session, [case], [[torch.zeros(2, 5)]], TOLERANCES[torch.float32])
 
 
 def test_coarsest_dtype() -> None:

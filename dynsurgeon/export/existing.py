@@ -18,7 +18,7 @@ from dynsurgeon.export.signature import spatial_axes, tensors
 from dynsurgeon.export.target import EXPORT_FORMS, Target
 from dynsurgeon.export.trial import Trial
 from dynsurgeon.export.verify import check_file
-from dynsurgeon.export.write import FORM_KEY
+from dynsurgeon.export.write import FORM_KEY, HALF, HALF_KEY
 from dynsurgeon.proof.inputs import as_inputs
 from dynsurgeon.surgery.run import preserved
 
@@ -44,16 +44,18 @@ def verify_onnx(
     stored = _read(path)
     target = _target_of(stored, inputs, path)
     form = stored.metadata_props.get(FORM_KEY, "unknown")
+    half = stored.metadata_props.get(HALF_KEY) == HALF
     with preserved(model, "eval", seed):
         cases = make_cases(inputs, target, torch.Generator().manual_seed(seed))
         try:
             check_file(path)
-            checks = Trial("", path, {}).run(model, cases)
+            checks = Trial("", path, {}, half).run(model, cases)
         except ExportError as error:
             raise StorageError(f"{path} is damaged or of another model: {error}") from error
     return ExportResult(
         path=path,
         form=form,
+        half=half,
         opset=stored.opset_imports.get("", 0),
         batch=target.batch,
         inputs={str(value.name): shape_of(value) for value in stored.graph.inputs},

@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
 import torch
 from torch import nn
 
-from dynsurgeon.errors import ParityError
-from dynsurgeon.export.capture import Captured, capture
-from dynsurgeon.export.cases import Case, make_cases
+from dynsurgeon.export.capture import capture
+from dynsurgeon.export.cases import make_cases
 from dynsurgeon.export.independence import check_independence
-from dynsurgeon.export.lowering import lower
-from dynsurgeon.export.perturb import is_dynamic, stable_perturbation
-from dynsurgeon.export.result import ExportResult, shape_of
-from dynsurgeon.export.running import State, run
+from dynsurgeon.export.job import Job
+from dynsurgeon.export.result import ExportResult
+from dynsurgeon.export.running import run
 from dynsurgeon.export.signature import Signature
-from dynsurgeon.export.target import Target
-from dynsurgeon.export.trial import Trial
-from dynsurgeon.export.verify import check_dtype, check_file
-from dynsurgeon.export.write import (
-    EXTERNAL_DATA_LIMIT,
-    describe,
-    install,
-    save_model,
-    staging,
-)
+from dynsurgeon.export.target import AUTO, RULE, Target
+from dynsurgeon.export.tuning.race import fastest
+from dynsurgeon.export.verify import check_dtype
+from dynsurgeon.export.write import EXTERNAL_DATA_LIMIT, install, staging
 from dynsurgeon.proof.inputs import as_inputs, tiled
 from dynsurgeon.surgery.run import preserved
 
@@ -42,7 +33,9 @@ def export_onnx(
     *,
     batch: int | None = None,
     dynamic_size: bool = False,
-    form: str = "auto",
+    form: str = RULE,
+    this_cpu: bool = False,
+    half: bool = False,
     opset: int | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
@@ -61,7 +54,13 @@ def export_onnx(
         example_inputs: A tensor, or a tuple of positional inputs, with the batch as first axis.
         batch: A fixed batch, or None for any.
         dynamic_size: Whether height and width (the length, of a sequence) are free as well.
-        form: ``"auto"``, or a name in `target.EXPORT_FORMS`.
+        form: A name in `target.EXPORT_FORMS`; ``"rule"`` takes the one that suits the batch;
+            ``"auto"`` times the forms of every layer, and whole files, on this machine with
+            `torch.get_num_threads` threads, and takes the fastest.
+        this_cpu: Let ``"auto"`` choose ``"native"`` too, whose file runs in onnxruntime on CPUs
+            like this one alone.
+        half: Store the kernel banks in half precision; they are computed with in single precision.
+            The tolerance is then that of half precision, and the result tells the difference.
         opset: Version of the ONNX operator set; the exporter's default if None.
         input_names: Names of the input tensors; ``input``, ``input_1`` … if None.
         output_names: Names of the output tensors; keys of dicts, or ``output``, ``output_1`` …
@@ -80,89 +79,48 @@ def export_onnx(
     """
     path, inputs = Path(path), as_inputs(example_inputs)
     check_dtype(model, inputs)
-    target = Target.choose(form, batch, dynamic_size=dynamic_size, opset=opset)
+    wishes = {"dynamic_size": dynamic_size, "opset": opset, "half": half}
+    targets = Target.candidates(form, batch, this_cpu=this_cpu, **wishes)
+    names = (input_names, output_names)
     with staging(path) as folder, preserved(model, "eval", seed):
-        generator = torch.Generator().manual_seed(seed)
-        signature = _signature(model, inputs, target, input_names, output_names)
-        if target.scanned:
-            check_independence(model, inputs, signature, generator)
-        captured = capture(model, tiled(inputs, target.traced_batch), target)
-        cases = make_cases(inputs, target, generator)
-        job = _Job(model, target, signature, captured, cases, external_data_limit)
-        result = job.run(path, folder, generator)
+        tracer = _Tracer(model, inputs, names, seed, external_data_limit)
+        if form == AUTO:
+            job, timings = fastest(tracer.job, targets, folder)
+        else:
+            job, timings = tracer.job(targets[0]), None
+        result = job.run(path, folder, tracer.generator(), timings)
         install(folder / path.name, path)
     return result
 
 
 @dataclass(frozen=True)
-class _Job:
-    """An export whose network has been traced."""
+class _Tracer:
+    """Traces a network, in eval mode, for whatever target is asked for."""
 
     model: nn.Module
-    target: Target
-    signature: Signature
-    captured: Captured
-    cases: tuple[Case, ...]
+    inputs: tuple[Any, ...]
+    names: tuple[Sequence[str] | None, Sequence[str] | None]
+    seed: int
     external_data_limit: int
 
-    def run(self, path: Path, folder: Path, generator: torch.Generator) -> ExportResult:
-        """Write the file into `folder` and prove it, with its own weights and with others."""
-        staged = folder / path.name
-        result = replace(self.write(staged, {}), path=path)
-        check_file(staged)
-        result = self.prove(Trial("", staged, {}), result)
-        if is_dynamic(self.model):
-            state = stable_perturbation(self.model, self.cases[-1].inputs, generator)
-            perturbed = folder / f"perturbed-{path.name}"
-            self.write(perturbed, state)
-            result = self.prove(Trial("perturbed, ", perturbed, state), result)
-        return result
+    def generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed)
 
-    def write(self, path: Path, state: State) -> ExportResult:
-        """Write the file with `state` in place of the network's weights; nothing is checked yet."""
-        lowered = lower(self.captured, self.target, self.signature, state)
-        describe(lowered, self.model, self.target)
-        save_model(lowered, path, self.external_data_limit)
-        return _unchecked(path, self.target, lowered)
-
-    def prove(self, trial: Trial, result: ExportResult) -> ExportResult:
-        """Add a trial's checks to the result.
+    def job(self, target: Target) -> Job:
+        """Trace for a target.
 
         Raises:
-            ParityError: One failed.
+            ExportError: The network can't be exported like this.
         """
-        checks = trial.run(self.model, self.cases)
-        result = replace(result, checks=(*result.checks, *checks))
-        failed = next((check for check in checks if not check.passed), None)
-        if failed is not None:
-            raise ParityError(
-                f"{result.path} was not written: at {failed.name} it is off by "
-                f"{failed.max_abs:.3g} ({failed.max_rel:.3g} of the largest output); "
-                f"{trial.explain(self.model, self.cases, failed)}",
-                result,
-            )
-        return result
+        signature = self._signature(target)
+        if target.scanned:
+            check_independence(self.model, self.inputs, signature, self.generator())
+        captured = capture(self.model, tiled(self.inputs, target.traced_batch), target)
+        cases = make_cases(self.inputs, target, self.generator())
+        return Job(self.model, target, signature, captured, cases, self.external_data_limit)
 
-
-def _signature(
-    model: nn.Module,
-    inputs: tuple[Any, ...],
-    target: Target,
-    input_names: Sequence[str] | None,
-    output_names: Sequence[str] | None,
-) -> Signature:
-    state = [name for name, _ in [*model.named_parameters(), *model.named_buffers()]]
-    traced = tiled(inputs, target.traced_batch)
-    return Signature.of(traced, run(model, traced), input_names, output_names, taken=state)
-
-
-def _unchecked(path: Path, target: Target, written: ir.Model) -> ExportResult:
-    return ExportResult(
-        path=path,
-        form=target.form.name,
-        opset=written.opset_imports[""],
-        batch=target.batch,
-        inputs={str(value.name): shape_of(value) for value in written.graph.inputs},
-        outputs={str(value.name): shape_of(value) for value in written.graph.outputs},
-        checks=(),
-    )
+    def _signature(self, target: Target) -> Signature:
+        state = [name for name, _ in self.model.named_parameters()]
+        state += [name for name, _ in self.model.named_buffers()]
+        traced = tiled(self.inputs, target.traced_batch)
+        return Signature.of(traced, run(self.model, traced), *self.names, taken=state)

@@ -8,9 +8,11 @@ import onnx_ir as ir
 from torch import Tensor
 
 from dynsurgeon.export.capture import Captured
+from dynsurgeon.export.forms.site import ConvSite, is_dynamic_conv
 from dynsurgeon.export.native import lay_out
 from dynsurgeon.export.passes.fold_batch_norm import fold_batch_norm
 from dynsurgeon.export.passes.fold_temperature import fold_temperature
+from dynsurgeon.export.passes.halve_banks import halve_banks
 from dynsurgeon.export.passes.lower_convolutions import lower_convolutions
 from dynsurgeon.export.passes.lower_lines import lower_lines
 from dynsurgeon.export.passes.name_parts import name_parts
@@ -44,11 +46,14 @@ def lower(
     fold_batch_norm(model)
     keys = frozenset(model.graph.initializers) - constants
     lower_lines(model, target.form.lines)
-    lower_convolutions(model, target.form.convolutions)
+    banks = {str(ConvSite.of(node).weight.name) for node in model.graph if is_dynamic_conv(node)}
+    lower_convolutions(model, target.form.convolutions, target.sites)
     simplify(model, keys)
     name_parts(model, signature, keys)
     if target.form.native:
         model = lay_out(model)
     if target.scanned:
         scan_batch(model, BATCH if target.batch is None else target.batch)
+    if target.half:
+        halve_banks(model, banks)
     return model

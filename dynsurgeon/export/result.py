@@ -13,6 +13,30 @@ Shape = tuple[int | str, ...]
 
 
 @dataclass(frozen=True)
+class Timings:
+    """By what ``"auto"`` chose, all in milliseconds, medians on this machine.
+
+    Attributes:
+        threads: Threads of an operator.
+        batch: Samples in the batch.
+        files: What each layout of the whole file took.
+        sites: What each form of each convolution took, by its bank, on its own.
+        chosen: The form that each convolution got.
+    """
+
+    threads: int
+    batch: int
+    files: Mapping[str, float]
+    sites: Mapping[str, Mapping[str, float]]
+    chosen: Mapping[str, str]
+
+    def __str__(self) -> str:
+        ordered = sorted(self.files.items(), key=lambda item: item[1])
+        files = ", ".join(f"{name} {ms:.3g} ms" for name, ms in ordered)
+        return f"measured at batch {self.batch} with {self.threads} threads: {files}"
+
+
+@dataclass(frozen=True)
 class ExportCheck:
     """One comparison of onnxruntime with torch.
 
@@ -43,6 +67,8 @@ class ExportResult:
         inputs: Shape of each input by its name; free axes by their names.
         outputs: Shape of each output by its name.
         checks: Every comparison.
+        half: Whether the kernel banks are stored in half precision.
+        timings: By what the form was chosen, if that was measured.
     """
 
     path: Path
@@ -52,6 +78,8 @@ class ExportResult:
     inputs: Mapping[str, Shape]
     outputs: Mapping[str, Shape]
     checks: tuple[ExportCheck, ...]
+    half: bool = False
+    timings: Timings | None = None
 
     @property
     def passed(self) -> bool:
@@ -76,6 +104,8 @@ class ExportResult:
             "max_abs": self.max_abs,
             "max_rel": self.max_rel,
             "form": self.form,
+            "half": self.half,
+            "timings": None if self.timings is None else asdict(self.timings),
             "opset": self.opset,
             "batch": self.batch,
             "inputs": {name: list(shape) for name, shape in self.inputs.items()},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import onnx
 
@@ -20,6 +22,7 @@ class ExportForm:
         name: Its name, as a user gives it.
         summary: What it is, in one line.
         convolutions: Forms of the single convolutions (`forms.CONV_FORMS`), the best first.
+        alternatives: Further forms that ``"auto"`` measures beside those.
         lines: Forms of the DY-ReLUs (`lines.LINES_FORMS`), the best first.
         scanned: Whether the graph always computes one sample, in a Scan over the batch.
         any_batch: Whether the batch can be left free.
@@ -29,6 +32,7 @@ class ExportForm:
     name: str
     summary: str
     convolutions: tuple[str, ...]
+    alternatives: tuple[str, ...] = ()
     lines: tuple[str, ...] = ("elementwise",)
     scanned: bool = False
     any_batch: bool = False
@@ -42,6 +46,7 @@ EXPORT_FORMS: dict[str, ExportForm] = {
             "scan",
             "one sample at a time, in a Scan over the batch: any batch, each sample by itself",
             ("plain", "grouped", "portable"),
+            ("matmul", "experts"),
             scanned=True,
             any_batch=True,
         ),
@@ -49,11 +54,17 @@ EXPORT_FORMS: dict[str, ExportForm] = {
             "portable",
             "constant convolution weights at K times the multiply-adds: any batch, any runtime",
             ("portable",),
+            ("experts",),
             any_batch=True,
         ),
-        ExportForm("plain", "batch 1 only", ("plain", "grouped", "portable")),
         ExportForm(
-            "grouped", "a fixed batch, folded into groups", ("plain", "grouped", "portable")
+            "plain", "batch 1 only", ("plain", "grouped", "portable"), ("matmul", "experts")
+        ),
+        ExportForm(
+            "grouped",
+            "a fixed batch, folded into groups",
+            ("plain", "grouped", "portable"),
+            ("matmul", "experts"),
         ),
         ExportForm(
             "native",
@@ -67,6 +78,10 @@ EXPORT_FORMS: dict[str, ExportForm] = {
 }
 
 
+RULE, AUTO = "rule", "auto"
+"""Instead of a form: what suits the batch; what is fastest here."""
+
+
 @dataclass(frozen=True)
 class Target:
     """What to export for.
@@ -76,28 +91,41 @@ class Target:
         batch: Fixed batch, or None for a free one.
         dynamic_size: Whether height and width are free.
         opset: Version of the ONNX operator set, or None for the exporter's default.
+        half: Whether the kernel banks are stored in half precision.
+        sites: Forms of single convolutions, by the name of their bank; wins over `form`.
     """
 
     form: ExportForm
     batch: int | None = None
     dynamic_size: bool = False
     opset: int | None = None
+    half: bool = False
+    sites: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def choose(
-        cls, form: str, batch: int | None, *, dynamic_size: bool = False, opset: int | None = None
+        cls,
+        form: str,
+        batch: int | None,
+        *,
+        dynamic_size: bool = False,
+        opset: int | None = None,
+        half: bool = False,
     ) -> Target:
-        """Check what a user asked for; ``"auto"`` takes the form that suits the batch.
+        """Check what a user asked for; ``"rule"`` takes the form that suits the batch.
+
+        That is *plain* at batch 1, *grouped* at another fixed batch, *scan* at a free one: files of
+        standard operators that run one convolution a call.
 
         Raises:
             ConfigError: A value is not valid, or the form can't have that batch.
         """
         _check_batch(batch)
         _check_opset(opset)
-        if form == "auto":
+        if form == RULE:
             form = "scan" if batch is None else "plain" if batch == 1 else "grouped"
         if form not in EXPORT_FORMS:
-            known = ["auto", *EXPORT_FORMS]
+            known = [RULE, AUTO, *EXPORT_FORMS]
             hint = suggest(str(form), known) or f"; known forms: {', '.join(known)}"
             raise ConfigError(f"unknown form {form!r}{hint}")
         chosen = EXPORT_FORMS[form]
@@ -105,7 +133,30 @@ class Target:
             raise ConfigError(f"form {form!r} needs a fixed batch: give batch=N")
         if form == "plain" and batch != 1:
             raise ConfigError(f"form 'plain' is for batch 1, got batch={batch}")
-        return cls(chosen, batch, dynamic_size, opset)
+        return cls(chosen, batch, dynamic_size, opset, half)
+
+    @classmethod
+    def candidates(
+        cls, form: str, batch: int | None, *, this_cpu: bool = False, **wishes: Any
+    ) -> list[Target]:
+        """Return what to try: for ``"auto"`` every form that is worth its measurement.
+
+        Args:
+            form: As `choose` takes it, or ``"auto"``.
+            batch: A fixed batch, or None.
+            this_cpu: Whether the file may run on CPUs like this one alone.
+            wishes: What else `choose` takes.
+
+        Raises:
+            ConfigError: As `choose`.
+        """
+        if this_cpu and form not in (AUTO, "native"):
+            raise ConfigError(f"this_cpu is for form 'auto', which chooses; got form {form!r}")
+        if form != AUTO:
+            return [cls.choose(form, batch, **wishes)]
+        names = [RULE] if batch in (None, 1) else [RULE, "scan"]
+        names += ["native"] if this_cpu else []
+        return [cls.choose(name, batch, **wishes) for name in names]
 
     @property
     def scanned(self) -> bool:

@@ -14,7 +14,7 @@ from dynsurgeon.export.cases import Case
 from dynsurgeon.export.result import ExportCheck
 from dynsurgeon.export.running import State, first_line
 from dynsurgeon.export.session import Session
-from dynsurgeon.export.verify import coarsest_dtype, compare, references
+from dynsurgeon.export.verify import HALF_BANKS, TOLERANCES, coarsest_dtype, compare, references
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,13 @@ class Trial:
         prefix: Put before the name of each check.
         path: The file.
         state: Weights in place of the model's own, by their key in the state_dict.
+        half: Whether the file's banks are in half precision, whatever the network's are.
     """
 
     prefix: str
     path: Path
     state: State
+    half: bool = False
 
     def run(
         self, model: nn.Module, cases: Sequence[Case], *, optimized: bool = True
@@ -42,7 +44,8 @@ class Trial:
         expected = references(model, self.state, cases)
         dtype = coarsest_dtype(model, [case.inputs for case in cases])
         session = open_session(self.path, dtype, optimized=optimized)
-        return compare(session, cases, expected, dtype, self.prefix)
+        tolerance = HALF_BANKS if self.half and dtype != torch.float16 else TOLERANCES[dtype]
+        return compare(session, cases, expected, tolerance, self.prefix)
 
     def explain(self, model: nn.Module, cases: Sequence[Case], failed: ExportCheck) -> str:
         """Say whose fault it is, from a run of the failed case without onnxruntime's rewriting."""

@@ -21,6 +21,9 @@ from dynsurgeon.export.target import Target
 FORM_KEY = "dynsurgeon.form"
 """Key of the file's form in its metadata."""
 
+HALF_KEY, HALF = "dynsurgeon.banks", "float16"
+"""Key of the precision that kernel banks are stored in, where that is not the network's."""
+
 EXTERNAL_DATA_LIMIT = 2**31 - 2**24
 """Bytes of weights above which they get a file of their own: protobuf ends at 2 GiB in all."""
 
@@ -87,6 +90,7 @@ def describe(model: ir.Model, network: nn.Module, target: Target) -> None:
             "dynsurgeon.onnx": onnx.__version__,
             FORM_KEY: target.form.name,
             "dynsurgeon.batch": "any" if target.batch is None else str(target.batch),
+            **({HALF_KEY: HALF} if target.half else {}),
             **_recipe(network),
         }
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from dynsurgeon.export.forms import grouped, plain, portable
+from dynsurgeon.export.forms import experts, grouped, matmul, plain, portable
 from dynsurgeon.export.forms.emitter import Emitter
 from dynsurgeon.export.forms.site import ConvSite
 
@@ -34,10 +34,12 @@ CONV_FORMS: dict[str, ConvForm] = {
     form.name: form
     for form in (
         ConvForm("plain", plain.obstacle, plain.emit),
+        ConvForm("matmul", matmul.obstacle, matmul.emit),
         ConvForm("grouped", grouped.obstacle, grouped.emit),
+        ConvForm("experts", experts.obstacle, experts.emit),
         ConvForm("portable", portable.obstacle, portable.emit),
     )
 }
-"""From the cheapest to the one that always fits."""
+"""The last two always fit, and have constant kernels."""
 
 __all__ = ["CONV_FORMS", "ConvForm", "ConvSite", "Emitter"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from dynsurgeon.export.forms.emitter import Emitter
+from dynsurgeon.export.forms.reshaping import with_spatial
 from dynsurgeon.export.forms.site import ConvSite
 from dynsurgeon.export.tensors import derived_initializer
 from dynsurgeon.operators.execution import stack_kernels
@@ -40,24 +41,12 @@ def _scaled_input(site: ConvSite, emitter: Emitter) -> ir.Value:
     experts, groups = site.bank.shape[0], site.geometry.groups
     channels = _in_channels(site)
     ones = [1] * site.geometry.spatial
-    by_group = _reshape(site, emitter, site.x, (0, groups, 1, channels // groups))
+    by_group = with_spatial(site, emitter, site.x, (0, groups, 1, channels // groups))
     weights = emitter.reshape(site.pi, 0, 1, experts, 1, *ones)
     scaled = emitter.op("Mul", [by_group, weights])
-    return _reshape(site, emitter, scaled, (0, experts * channels))
+    return with_spatial(site, emitter, scaled, (0, experts * channels))
 
 
 def _in_channels(site: ConvSite) -> int:
     shape = site.kernel_shape
     return shape[0] if site.geometry.transposed else shape[1] * site.geometry.groups
-
-
-def _reshape(
-    site: ConvSite, emitter: Emitter, value: ir.Value, leading: tuple[int, ...]
-) -> ir.Value:
-    """Reshape to the leading sizes and then the spatial sizes of the site's input."""
-    sizes = None if site.x.shape is None else site.x.shape[2:]
-    if sizes is not None and all(isinstance(size, int) for size in sizes):
-        return emitter.reshape(value, *leading, *(int(size) for size in sizes))  # type: ignore[arg-type]
-    spatial = emitter.op("Shape", [site.x], {"start": 2})
-    shape = emitter.op("Concat", [emitter.shape(*leading), spatial], {"axis": 0})
-    return emitter.op("Reshape", [value, shape])

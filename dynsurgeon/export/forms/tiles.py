@@ -1,10 +1,10 @@
 """A bank in tiles, so that mixing one kernel runs at the speed of memory.
 
-    (K, M)  ->  (T, K, M / T)            MatMul(pi, tiles) = (T, 1, M / T), the mixed kernel in order
+    (K, M)  ->  (T, K, M / T)         MatMul(pi, tiles) = (T, 1, M / T), the mixed kernel in order
 
-onnxruntime packs the constant matrix of a product into a second copy, and reads that slower than it
-could: 44 GB/s for a bank of 512 x 512 x 3 x 3 on two cores, where 70 are possible. It doesn't pack a
-product of three axes, and shares its tiles out over the cores. (Measured by benchmarks/onnx_mix.py.)
+onnxruntime packs the constant matrix of a product into a second copy, and reads that slower than
+it could: 44 GB/s for a bank of 512 x 512 x 3 x 3 on two cores, where 70 are possible. It doesn't
+pack a product of three axes, and shares its tiles out over the cores. (benchmarks/onnx_mix.py)
 """
 
 from __future__ import annotations

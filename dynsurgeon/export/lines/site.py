@@ -2,8 +2,8 @@
 
     y = dynsurgeon::MaxOfLines(x, theta, alpha, beta)
 
-with ``y = max_k(a_k x + b_k)``, ``a = alpha + lambda_a (2 sigmoid(theta_a) - 1)`` and the same for b
-(arXiv 2003.10027, equation 3). The file never holds this operator.
+with ``y = max_k(a_k x + b_k)``, ``a = alpha + lambda_a (2 sigmoid(theta_a) - 1)`` and the same for
+b (arXiv 2003.10027, equation 3). The file never holds this operator.
 """
 
 from __future__ import annotations

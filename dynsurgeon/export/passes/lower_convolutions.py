@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -12,12 +12,15 @@ from dynsurgeon.export.forms.emitter import Emitter
 from dynsurgeon.export.forms.site import DOMAIN, ConvSite, is_dynamic_conv
 
 
-def lower_convolutions(model: ir.Model, preferred: Sequence[str]) -> dict[str, int]:
+def lower_convolutions(
+    model: ir.Model, preferred: Sequence[str], chosen: Mapping[str, str] | None = None
+) -> dict[str, int]:
     """Replace every dynamic convolution, and return how many sites got which form.
 
     Args:
         model: The captured model, changed in place.
         preferred: Names of forms, the best first.
+        chosen: Names of forms by the name of a bank, to try before those.
 
     Raises:
         ExportError: None of the forms can stand at a site.
@@ -25,7 +28,8 @@ def lower_convolutions(model: ir.Model, preferred: Sequence[str]) -> dict[str, i
     counts: dict[str, int] = {}
     for node in [node for node in model.graph if is_dynamic_conv(node)]:
         site = ConvSite.of(node)
-        form = choose_form(site, preferred)
+        own = (chosen or {}).get(str(site.weight.name))
+        form = choose_form(site, preferred if own is None else [own, *preferred])
         emitter = Emitter(model.graph, node)
         emitter.replace_with(form.emit(site, emitter))
         counts[form.name] = counts.get(form.name, 0) + 1

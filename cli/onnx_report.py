@@ -1,0 +1,34 @@
+"""What is told of an exported file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+NATIVE = "native"
+Document = dict[str, Any]
+
+
+def told(document: Document, path: Path) -> list[str]:
+    """Return lines on a file that was written: its form and why, and how exact it is."""
+    half = ", banks in half precision" if document["half"] else ""
+    lines = [f"wrote {path}: form {document['form']}, opset {document['opset']}{half}"]
+    lines += choice(document)
+    checks = len(document["checks"])
+    return [*lines, f"max difference from torch {document['max_rel']:.2g} in {checks} checks"]
+
+
+def choice(document: Document) -> list[str]:
+    """Return lines on by what measurement the form was chosen, and where it runs."""
+    lines = []
+    timings = document["timings"]
+    if timings is not None:
+        files = sorted(timings["files"].items(), key=lambda item: float(item[1]))
+        times = ", ".join(f"{name} {ms:.3g} ms" for name, ms in files)
+        where = f"batch {timings['batch']}, {timings['threads']} threads"
+        lines.append(f"fastest of those timed here ({where}): {times}")
+    if document["form"] == NATIVE:
+        lines.append(
+            "it runs in onnxruntime on CPUs with this one's vector width, and refuses others"
+        )
+    return lines

@@ -1,0 +1,113 @@
+"""One file to write and prove: a traced network and what the file is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from dynsurgeon.errors import ParityError
+from dynsurgeon.export.capture import Captured
+from dynsurgeon.export.cases import Case
+from dynsurgeon.export.lowering import lower
+from dynsurgeon.export.perturb import is_dynamic, stable_perturbation
+from dynsurgeon.export.result import ExportResult, Timings, shape_of
+from dynsurgeon.export.running import State
+from dynsurgeon.export.signature import Signature
+from dynsurgeon.export.target import Target
+from dynsurgeon.export.trial import Trial
+from dynsurgeon.export.verify import check_file
+from dynsurgeon.export.write import describe, save_model
+
+
+@dataclass(frozen=True)
+class Job:
+    """An export whose network has been traced.
+
+    Attributes:
+        model: The network, in eval mode.
+        target: What the file is for.
+        signature: Names of inputs and outputs.
+        captured: The trace.
+        cases: What the file is verified on.
+        external_data_limit: Bytes of weights above which they get a file of their own.
+    """
+
+    model: nn.Module
+    target: Target
+    signature: Signature
+    captured: Captured
+    cases: tuple[Case, ...]
+    external_data_limit: int
+
+    def run(
+        self,
+        path: Path,
+        folder: Path,
+        generator: torch.Generator,
+        timings: Timings | None = None,
+    ) -> ExportResult:
+        """Write the file into `folder` and prove it, with its own weights and with others.
+
+        Args:
+            path: Name that the file will have.
+            folder: Where it is written.
+            generator: Source of the other weights.
+            timings: By what its form was chosen, for the result.
+
+        Raises:
+            ExportError: It is no valid file.
+            ParityError: It computes other numbers than the network.
+        """
+        staged = folder / path.name
+        result = replace(self.write(staged, {}), path=path, timings=timings)
+        check_file(staged)
+        result = self.prove(Trial("", staged, {}, self.target.half), result)
+        if is_dynamic(self.model):
+            state = stable_perturbation(self.model, self.cases[-1].inputs, generator)
+            perturbed = folder / f"perturbed-{path.name}"
+            self.write(perturbed, state)
+            trial = Trial("perturbed, ", perturbed, state, self.target.half)
+            result = self.prove(trial, result)
+        return result
+
+    def write(self, path: Path, state: State) -> ExportResult:
+        """Write the file with `state` in place of the network's weights; nothing is checked yet."""
+        lowered = lower(self.captured, self.target, self.signature, state)
+        describe(lowered, self.model, self.target)
+        save_model(lowered, path, self.external_data_limit)
+        return _unchecked(path, self.target, lowered)
+
+    def prove(self, trial: Trial, result: ExportResult) -> ExportResult:
+        """Add a trial's checks to the result.
+
+        Raises:
+            ParityError: One failed.
+        """
+        checks = trial.run(self.model, self.cases)
+        result = replace(result, checks=(*result.checks, *checks))
+        failed = next((check for check in checks if not check.passed), None)
+        if failed is not None:
+            raise ParityError(
+                f"{result.path} was not written: at {failed.name} it is off by "
+                f"{failed.max_abs:.3g} ({failed.max_rel:.3g} of the largest output); "
+                f"{trial.explain(self.model, self.cases, failed)}",
+                result,
+            )
+        return result
+
+
+def _unchecked(path: Path, target: Target, written: ir.Model) -> ExportResult:
+    return ExportResult(
+        path=path,
+        form=target.form.name,
+        half=target.half,
+        opset=written.opset_imports[""],
+        batch=target.batch,
+        inputs={str(value.name): shape_of(value) for value in written.graph.inputs},
+        outputs={str(value.name): shape_of(value) for value in written.graph.outputs},
+        checks=(),
+    )

@@ -1,0 +1,1 @@
+"""Choose forms by measurement on this machine."""
