@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -47,10 +48,8 @@ def memories() -> Iterator[Memory]:
     """Yield every known layout, the plain one first."""
     yield Memory("plain", 1, lambda kernel: kernel)
     for block in BLOCKS:
-        yield Memory(
-            f"OIHW{block}i{block}o", block, lambda kernel, b=block: _both_blocked(kernel, b)
-        )  # type: ignore[misc]
-        yield Memory(f"OIHW{block}o", block, lambda kernel, b=block: _out_blocked(kernel, b))  # type: ignore[misc]
+        yield Memory(f"OIHW{block}i{block}o", block, partial(_both_blocked, block=block))
+        yield Memory(f"OIHW{block}o", block, partial(_out_blocked, block=block))
 
 
 def recognise(kernel: Tensor, stored: Tensor) -> Memory | None:
@@ -69,10 +68,11 @@ def _filled(kernel: Tensor, axis: int, block: int) -> Tensor:
 
 def _out_blocked(kernel: Tensor, block: int) -> Tensor:
     filled = _filled(kernel, 0, block)
-    return filled.unflatten(0, (-1, block)).movedim(1, -1).contiguous()
+    return filled.view(-1, block, *filled.shape[1:]).movedim(1, -1).contiguous()
 
 
 def _both_blocked(kernel: Tensor, block: int) -> Tensor:
     filled = _filled(_filled(kernel, 0, block), 1, block)
-    split = filled.unflatten(1, (-1, block)).unflatten(0, (-1, block))
+    out, into = (size // block for size in filled.shape[:2])
+    split = filled.view(out, block, into, block, *filled.shape[2:])
     return split.movedim(3, -1).movedim(1, -1).contiguous()

@@ -27,10 +27,11 @@ def halve_banks(model: ir.Model, banks: Collection[str]) -> int:
     """
     halved = [value for value in model.graph.initializers.values() if _is_bank(value, banks)]
     for value in halved:
-        name, dtype = value.name, value.dtype
+        name = value.name
         cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT.value}, name=f"{name}/Cast")
         output = cast.outputs[0]
-        output.name, output.shape, output.dtype = f"{name}/single", value.shape, dtype
+        output.name, output.shape = f"{name}/single", value.shape
+        output.type = ir.TensorType(ir.DataType.FLOAT)
         for use in [use for use in value.uses() if use.node is not cast]:
             use.node.replace_input_with(use.idx, output)
         set_tensor(value, tensor_of(value).to(torch.float16))
