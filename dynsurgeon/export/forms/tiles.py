@@ -2,9 +2,10 @@
 
     (K, M)  ->  (T, K, M / T)         MatMul(pi, tiles) = (T, 1, M / T), the mixed kernel in order
 
-onnxruntime packs the constant matrix of a product into a second copy, and reads that slower than
-it could: 44 GB/s for a bank of 512 x 512 x 3 x 3 on two cores, where 70 are possible. It doesn't
-pack a product of three axes, and shares its tiles out over the cores. (benchmarks/onnx_mix.py)
+onnxruntime packs the constant matrix of a product into a second copy, which doubles the memory of
+every bank, and reads that slower than it could. It doesn't pack a product of three axes, and shares
+its tiles out over the cores: 55 GB/s instead of 51 for a bank of 512 x 512 x 3 x 3, with both ways
+timed in one run on two cores (benchmarks/onnx_mix.py).
 """
 
 from __future__ import annotations
