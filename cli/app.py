@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 a fault of ours; 2 usage or configuration; 3 parity failed; 4 the model or its
 weights can't be had; 5 the model is of a form that isn't supported; 6 files in the way or damaged;
-130 interrupted.
+7 the data can't be trained on; 8 training diverged; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 
 from dynsurgeon.errors import StorageError, SurgeryError
 
-from . import convert, export, models, plan, verify
+from . import bench, convert, export, finetune, models, plan, verify
 from .arguments import join_sizes
 from .groups import grouped
 
@@ -39,7 +39,7 @@ dynsurgeon verify resnet18-dynamic
 
 Exit codes: 0 done, 1 fault of dynsurgeon, 2 usage, 3 parity failed, 4 no model or weights,
 
-5 model not supported, 6 files in the way or damaged.
+5 model not supported, 6 files in the way or damaged, 7 unfit data, 8 training diverged.
 """
 
 
@@ -88,7 +88,7 @@ def options(
         logging.disable(logging.WARNING)
 
 
-for module in (convert, plan, export, verify, models):
+for module in (convert, plan, finetune, export, verify, bench, models):
     name = module.__name__.rpartition(".")[2]
     app.command(name, epilog="\n\n".join(("Examples:", *module.EXAMPLES)))(grouped(module.run))
 

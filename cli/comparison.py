@@ -110,6 +110,23 @@ def print_comparison(document: Mapping[str, Any]) -> None:
         say(f"note: {line}")
 
 
+def print_attention(found: Mapping[str, Any]) -> None:
+    """Print what calibration made of each site's attention."""
+    rows = [
+        (
+            site["name"],
+            f"{site['entropy']:.0%}",
+            f"{site['spread']:.3f}",
+            " ".join(f"{share:.0%}" for share in site["leads"]),
+        )
+        for site in found["sites"]
+    ]
+    print_table(("site", "entropy", "kernel spread", "share led by each kernel"), rows)
+    say(f"attention fitted to {found['samples']} images")
+    for line in found["notes"]:
+        say(f"note: {line}")
+
+
 def _relative(found: Mapping[str, Any]) -> str:
     return f"{found['max_rel']:.2g}"
 

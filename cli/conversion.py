@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import dynsurgeon as ds
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import ExportError, ParityError
+from dynsurgeon.storage import staged
 
 from .comparison import count_initializers, top1_agreement
 from .loading import Subject, load_subject
@@ -22,12 +24,33 @@ PACKAGES = ("dynsurgeon", "torch", "torchvision", "onnx", "onnxscript", "onnxrun
 Document = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """The images that the attention is fitted to.
+
+    Attributes:
+        folder: Where they lie.
+        normalize: The option that says how they are normalised.
+    """
+
+    folder: Path
+    normalize: str = "auto"
+
+    def apply(self, dynamic: Any, subject: Subject, seed: int) -> Document:
+        """Fit the attention of `dynamic`, and return what the receipt says of it."""
+        from .calibration import calibrate_on
+
+        return calibrate_on(self.folder, dynamic, subject, self.normalize, seed).to_dict()
+
+
 def convert_into(
     directory: Path,
     options: ModelOptions,
     config: SurgeryConfig,
     onnx: OnnxOptions | None,
     step: Step,
+    *,
+    calibration: Calibration | None = None,
 ) -> Document:
     """Convert the model that the options name, and write everything into `directory`.
 
@@ -39,10 +62,14 @@ def convert_into(
     """
     step(f"building {options.model}")
     subject = load_subject(options)
-    step("planning")
+    step("planning" if config.latency_budget is None else "planning, and measuring each site")
     plan = ds.plan(subject.model, subject.inputs, config)
     step(f"converting {len(plan.converted)} sites")
-    dynamic = ds.convert(subject.model, subject.inputs, config)
+    dynamic = ds.convert(subject.model, subject.inputs, plan)
+    attention = None
+    if calibration is not None:
+        step(f"fitting the attention to the images in {calibration.folder}")
+        attention = calibration.apply(dynamic, subject, config.seed)
     step("comparing the dynamic network with the original, site by site")
     receipt = ds.check_parity(subject.model, dynamic, subject.inputs, seed=config.seed)
     if not receipt.passed:
@@ -54,6 +81,7 @@ def convert_into(
         "model": subject.origin,
         "config": config.to_dict(),
         "costs": _costs(plan),
+        "calibration": attention,
         "torch": receipt.to_dict(),
         "onnx": None,
     }
@@ -86,6 +114,8 @@ def export_document(subject: Subject, dynamic: Any, path: Path, options: OnnxOpt
             batch=options.batch,
             dynamic_size=options.dynamic_size,
             form=options.form,
+            this_cpu=options.this_cpu,
+            half=options.half,
             opset=options.opset,
         )
     except ExportError as error:
@@ -97,17 +127,25 @@ def export_document(subject: Subject, dynamic: Any, path: Path, options: OnnxOpt
 def write_receipt(directory: Path, document: Document) -> None:
     """Write ``receipt.json``."""
     text = json.dumps(document, indent=2, allow_nan=False)
-    (directory / RECEIPT).write_text(text + "\n", encoding="utf-8")
+    with staged(directory / RECEIPT) as path:
+        path.write_text(text + "\n", encoding="utf-8")
 
 
 def update_receipt(directory: Path, changes: Document) -> None:
     """Replace entries of the ``receipt.json`` that lies in `directory`, if one does."""
+    document = read_receipt(directory)
+    if document:
+        known = document.get("versions") or {}
+        write_receipt(directory, {**document, **changes, "versions": {**known, **versions()}})
+
+
+def read_receipt(directory: Path) -> Document:
+    """Read the ``receipt.json`` that lies in `directory`; nothing if there is none to read."""
     try:
         document = json.loads((directory / RECEIPT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return
-    if isinstance(document, dict):
-        write_receipt(directory, {**document, **changes, "versions": versions()})
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def versions() -> dict[str, str]:
@@ -123,4 +161,5 @@ def _costs(plan: ds.Plan) -> Document:
         "params_after": plan.params_after,
         "macs_before": plan.macs_before,
         "macs_after": plan.macs_after,
+        **({} if plan.latency is None else {"latency": asdict(plan.latency)}),
     }

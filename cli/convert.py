@@ -9,15 +9,18 @@ from typer import Option
 
 from dynsurgeon.errors import ConfigError
 
+from .budget_options import BudgetOptions
 from .options import Force, Json, ModelOptions, OnnxOptions, SurgeryOptions
 from .output import check_free, default_directory, staged_directory
 from .render import print_json, say, steps
 from .settings import surgery_config
+from .training_options import Normalize
 
 EXAMPLES = (
     "dynsurgeon convert resnet18",
     "dynsurgeon convert resnet50 --weights random --experts 8 --exclude 'layer1.*' -o out",
     "dynsurgeon convert timm:mobilenetv3_small_100 --relu C --smooth",
+    "dynsurgeon convert resnet18 --calibrate photos",
     "dynsurgeon convert net.py:build --weights net.pth --input-size 1 28 28 --model-arg classes=10",
 )
 
@@ -25,11 +28,21 @@ EXAMPLES = (
 def run(
     model: ModelOptions,
     surgery: SurgeryOptions,
+    budget: BudgetOptions,
     onnx: OnnxOptions,
     output: Annotated[
         Path | None,
         Option("--output", "-o", metavar="DIR", help="Where to write. Default: MODEL-dynamic."),
     ] = None,
+    calibrate: Annotated[
+        Path | None,
+        Option(
+            metavar="FOLDER",
+            help="Fit the attention to these images, labelled or not. The function stays.",
+            show_default=False,
+        ),
+    ] = None,
+    normalize: Normalize = "auto",
     no_onnx: Annotated[bool, Option("--no-onnx", help="Write no ONNX file.")] = False,
     force: Force = False,
     json: Json = False,
@@ -38,19 +51,35 @@ def run(
 
     DIR gets recipe.json, model.safetensors, model.onnx and receipt.json: all of them, or nothing.
     """
+    if calibrate is None and normalize != "auto":
+        raise ConfigError("--normalize is for the images of --calibrate, and there are none")
     if no_onnx and onnx != OnnxOptions():
         raise ConfigError("--no-onnx writes no ONNX file, so options about it would do nothing")
-    config = surgery_config(surgery, model.seed)
+    measure = {"form": onnx.form, "this_cpu": onnx.this_cpu}
+    given = measure if (onnx.form, onnx.this_cpu) != (OnnxOptions.form, False) else {}
+    config = surgery_config(surgery, model.seed, budget, given)
     directory = output or default_directory(model.model)
     check_free(directory, force=force)
     with staged_directory(directory, force=force) as staging, steps() as step:
-        from .conversion import convert_into  # imports torch, which takes seconds
+        from .conversion import Calibration, convert_into  # imports torch, which takes seconds
 
-        document = convert_into(staging, model, config, None if no_onnx else onnx, step)
+        document = convert_into(
+            staging,
+            model,
+            config,
+            None if no_onnx else onnx,
+            step,
+            calibration=None if calibrate is None else Calibration(calibrate, normalize),
+        )
     if json:
         print_json({**document, "directory": str(directory)})
         return
-    from .comparison import print_comparison
+    from .comparison import print_attention, print_comparison
+    from .onnx_report import choice
 
     print_comparison(document)
+    for line in [] if document["onnx"] is None else choice(document["onnx"]):
+        say(line)
+    if document["calibration"] is not None:
+        print_attention(document["calibration"])
     say(f"wrote {directory}; check it any time with: dynsurgeon verify {directory}")

@@ -72,15 +72,57 @@ def reload_subject(directory: Path, spec: str | None = None) -> Subject:
         ModelNotFoundError: The recipe's model is the user's own, and `spec` doesn't name it.
     """
     origin = _read_origin(directory)
-    name, arguments = origin["model"], origin["arguments"]
+    base = _static_of(directory, origin, spec)
+    return _reloaded(directory, origin, spec, base, copy=False)
+
+
+def reload_twins(directory: Path, spec: str | None = None) -> tuple[nn.Module, Subject]:
+    """Build the static network that a directory's was made from, and the dynamic one.
+
+    The static one has random weights: the directory holds none of its own.
+
+    Raises:
+        StorageError: The directory is not one of ours, or its files are damaged.
+        ModelNotFoundError: The recipe's model is the user's own, and `spec` doesn't name it.
+    """
+    origin = _read_origin(directory)
+    base = _static_of(directory, origin, spec)
+    return base, _reloaded(directory, origin, spec, base, copy=True)
+
+
+def _static_of(directory: Path, origin: Mapping[str, Any], spec: str | None) -> nn.Module:
+    name = origin["model"]
     if spec is None and source_of(name) == "callable":
         raise ds.ModelNotFoundError(
             f"'{directory}' was made from {name!r}, which is code; if you trust it, name it again: "
             f"--model {name}"
         )
-    base = build_model(spec or name, "random", arguments).eval()
-    inputs = example_inputs(spec or name, base, origin["input_size"])
-    return Subject(ds.load(directory, base, copy=False), inputs, dict(origin))
+    base = build_model(spec or name, "random", origin["arguments"]).eval()
+    _renew_head(base, origin, directory)
+    return base
+
+
+def _reloaded(
+    directory: Path, origin: Mapping[str, Any], spec: str | None, base: nn.Module, *, copy: bool
+) -> Subject:
+    inputs = example_inputs(spec or origin["model"], base, origin["input_size"])
+    return Subject(ds.load(directory, base, copy=copy), inputs, dict(origin))
+
+
+def _renew_head(base: nn.Module, origin: Mapping[str, Any], directory: Path) -> None:
+    """Give the network the last layer that fine-tuning put in its place."""
+    head = origin.get("head")
+    if head is None:
+        return
+    from dynsurgeon.training.finetune.head import reset_head
+
+    try:
+        name, classes = str(head["name"]), int(head["classes"])
+    except (TypeError, KeyError, ValueError) as error:
+        raise StorageError(f"the recipe in '{directory}' has no valid head: {head!r}") from error
+    if not 0 < classes < 2**24:
+        raise StorageError(f"the recipe in '{directory}' has no valid head: {head!r}")
+    reset_head(base, name, classes)
 
 
 def _read_origin(directory: Path) -> Mapping[str, Any]:

@@ -13,8 +13,9 @@ from pathlib import Path
 from dynsurgeon.errors import StorageError, SurgeryError
 
 RECIPE, TENSORS, ONNX, RECEIPT = "recipe.json", "model.safetensors", "model.onnx", "receipt.json"
-OURS = {RECIPE, TENSORS, ONNX, f"{ONNX}.data", RECEIPT}
-"""What a directory written by `convert` holds."""
+CHECKPOINTS = "checkpoints"
+OURS = {RECIPE, TENSORS, ONNX, f"{ONNX}.data", RECEIPT, CHECKPOINTS}
+"""What a directory written by `convert` or `finetune` holds."""
 
 
 def default_directory(spec: str) -> Path:

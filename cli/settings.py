@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import ConfigError
 
+from .budget_options import BudgetOptions
 from .options import ReLU, SurgeryOptions
 
 Settings = dict[str, Any]
 
 
-def surgery_config(options: SurgeryOptions, seed: int | None = None) -> SurgeryConfig:
+def surgery_config(
+    options: SurgeryOptions,
+    seed: int | None = None,
+    budget: BudgetOptions | None = None,
+    measure: Mapping[str, Any] | None = None,
+) -> SurgeryConfig:
     """Merge the options over the file over the defaults.
+
+    Args:
+        options: What becomes dynamic.
+        seed: Seed of the random attention and kernels.
+        budget: What it may cost.
+        measure: How latency is measured, by the names of `MeasureConfig`; None is not given.
 
     Raises:
         ConfigError: A setting is unknown or not valid, or options contradict each other.
@@ -28,7 +41,10 @@ def surgery_config(options: SurgeryOptions, seed: int | None = None) -> SurgeryC
         values.get("activation"), _relu_options(options), relu is ReLU.NONE
     )
     given = {"include": options.include, "exclude": options.exclude, "seed": seed}
+    given.update(_budget_options(budget or BudgetOptions()))
     values.update({key: value for key, value in given.items() if value is not None and value != []})
+    found = _given(**(measure or {}), threads=budget and budget.latency_threads)
+    values["measure"] = {**values.get("measure", {}), **found}
     config = SurgeryConfig.from_dict(values)
     if config.conv is None and config.activation is None:
         raise ConfigError("convolutions and activations are both to be left alone: nothing to do")
@@ -47,7 +63,7 @@ def read_settings(path: Path) -> Settings:
         raise ConfigError(f"'{path}' can't be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"'{path}' is no valid TOML: {error}") from error
-    for key in ("conv", "activation", "overrides"):
+    for key in ("conv", "activation", "overrides", "measure"):
         if not isinstance(values.get(key, {}), dict) and values[key] is not False:
             raise ConfigError(f"'{path}': {key} must be a table, got {values[key]!r}")
     try:
@@ -78,6 +94,15 @@ def _relu_options(options: SurgeryOptions) -> Settings:
         reduction=options.relu_reduction,
         smooth=options.smooth or None,
     )
+
+
+def _budget_options(options: BudgetOptions) -> Settings:
+    return {
+        "preset": options.preset and options.preset.value,
+        "latency_budget": options.latency_budget,
+        "macs_budget": options.macs_budget,
+        "params_budget": options.params_budget,
+    }
 
 
 def _given(**values: Any) -> Settings:

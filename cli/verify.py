@@ -32,6 +32,8 @@ def run(directory: Directory, model: Callable = None, json: Json = False) -> Non
         print_json({"directory": str(directory), **document})
         return
     say(f"{directory}: {document['model']['model']}, {document['sites']} dynamic sites, intact")
+    if "finetuned" in document["model"]:
+        say("it was fine-tuned: its function is no longer the original's, on purpose")
     _print_checks(document["onnx"])
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig, SurgeryConfig
     from dynsurgeon.errors import (
         ConfigError,
+        DataError,
         ExportError,
         ModelNotFoundError,
         NoSiteError,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         RestoreError,
         StorageError,
         SurgeryError,
+        TrainingError,
         UnsupportedModelError,
         WeightsError,
     )
@@ -50,11 +52,20 @@ if TYPE_CHECKING:
     from dynsurgeon.surgery.planned import Plan, Site
     from dynsurgeon.surgery.restore import restore
     from dynsurgeon.surgery.temperature import set_temperature
+    from dynsurgeon.training.calibrate import calibrate
+    from dynsurgeon.training.finetune.data import TrainingData, load_images
+    from dynsurgeon.training.finetune.engine import finetune
+    from dynsurgeon.training.finetune.results import FinetuneResult
+    from dynsurgeon.training.finetune.settings import FinetuneSettings
+    from dynsurgeon.training.groups import parameter_groups
+    from dynsurgeon.training.report import AttentionReport, attention_report
+    from dynsurgeon.training.schedule import TemperatureSchedule, temperature_at
 
 _MODULES: dict[str, tuple[str, ...]] = {
     "config": ("DynamicConvConfig", "DynamicReLUConfig", "SurgeryConfig"),
     "errors": (
         "ConfigError",
+        "DataError",
         "ExportError",
         "ModelNotFoundError",
         "NoSiteError",
@@ -63,6 +74,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "RestoreError",
         "StorageError",
         "SurgeryError",
+        "TrainingError",
         "UnsupportedModelError",
         "WeightsError",
     ),
@@ -87,11 +99,21 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "surgery.planned": ("Plan", "Site"),
     "surgery.restore": ("restore",),
     "surgery.temperature": ("set_temperature",),
+    "training.calibrate": ("calibrate",),
+    "training.finetune.data": ("TrainingData", "load_images"),
+    "training.finetune.engine": ("finetune",),
+    "training.finetune.results": ("FinetuneResult",),
+    "training.finetune.settings": ("FinetuneSettings",),
+    "training.groups": ("parameter_groups",),
+    "training.report": ("AttentionReport", "attention_report"),
+    "training.schedule": ("TemperatureSchedule", "temperature_at"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "AttentionReport",
     "ConfigError",
+    "DataError",
     "DynamicConv1d",
     "DynamicConv2d",
     "DynamicConv3d",
@@ -105,6 +127,8 @@ __all__ = [
     "DynamicReLUConfig",
     "ExportError",
     "ExportResult",
+    "FinetuneResult",
+    "FinetuneSettings",
     "ModelNotFoundError",
     "NoSiteError",
     "ParityError",
@@ -117,16 +141,25 @@ __all__ = [
     "StorageError",
     "SurgeryConfig",
     "SurgeryError",
+    "TemperatureSchedule",
+    "TrainingData",
+    "TrainingError",
     "UnsupportedModelError",
     "WeightsError",
+    "attention_report",
+    "calibrate",
     "check_parity",
     "convert",
     "export_onnx",
+    "finetune",
     "load",
+    "load_images",
+    "parameter_groups",
     "plan",
     "restore",
     "save",
     "set_temperature",
+    "temperature_at",
 ]
 
 

@@ -7,10 +7,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar, get_args
 
+from dynsurgeon.checks import (
+    require_choice,
+    require_count,
+    require_flag,
+    require_instance,
+    require_number,
+    require_patterns,
+    require_positive,
+)
 from dynsurgeon.errors import ConfigError, suggest
 
 Start = Literal["identical", "zero-sum"]
 ReLUKind = Literal["A", "B", "C"]
+PresetName = Literal["all", "last-1x1", "balanced"]
 Settings = Mapping[str, Any]
 
 
@@ -34,11 +44,11 @@ class DynamicConvConfig:
     spread: float = 0.3
 
     def __post_init__(self) -> None:
-        _require_count("experts", self.experts)
-        _require_count("reduction", self.reduction)
-        _require_positive("temperature", self.temperature)
-        _require_choice("start", self.start, get_args(Start))
-        _require_number("spread", self.spread)
+        require_count("experts", self.experts)
+        require_count("reduction", self.reduction)
+        require_positive("temperature", self.temperature)
+        require_choice("start", self.start, get_args(Start))
+        require_number("spread", self.spread)
         if not 0 < self.spread <= 3:  # at 0, zero-sum kernels would never move apart
             raise ConfigError(f"spread must be above 0 and at most 3, got {self.spread!r}")
 
@@ -67,15 +77,40 @@ class DynamicReLUConfig:
     smooth: bool = False
 
     def __post_init__(self) -> None:
-        _require_choice("kind", self.kind, get_args(ReLUKind))
-        _require_count("pieces", self.pieces, least=2)
-        _require_count("reduction", self.reduction)
+        require_choice("kind", self.kind, get_args(ReLUKind))
+        require_count("pieces", self.pieces, least=2)
+        require_count("reduction", self.reduction)
         for name in ("lambda_a", "lambda_b"):
-            _require_number(name, getattr(self, name))
+            require_number(name, getattr(self, name))
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be below 0, got {getattr(self, name)!r}")
-        _require_positive("temperature", self.temperature)
-        _require_flag("smooth", self.smooth)
+        require_positive("temperature", self.temperature)
+        require_flag("smooth", self.smooth)
+
+
+@dataclass(frozen=True)
+class MeasureConfig:
+    """How latency is measured: in onnxruntime on the CPU, at batch 1.
+
+    Attributes:
+        form: Layout of the dynamic network's ONNX file, as `export_onnx` takes it.
+        this_cpu: Whether form ``"auto"`` may choose a layout for CPUs like this one alone.
+        threads: Threads of an operator, or None for as many as the machine has cores.
+        rounds: Timed rounds of the whole networks, interleaved.
+    """
+
+    form: str = "rule"
+    this_cpu: bool = False
+    threads: int | None = None
+    rounds: int = 30
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.form, str):
+            raise ConfigError(f"form must be the name of an ONNX layout, got {self.form!r}")
+        require_flag("this_cpu", self.this_cpu)
+        if self.threads is not None:
+            require_count("threads", self.threads)
+        require_count("rounds", self.rounds)
 
 
 @dataclass(frozen=True)
@@ -96,6 +131,12 @@ class SurgeryConfig:
         skip_points: Leave convolutions whose input is a 1x1 map static (gates, pooled branches).
         skip_patchify: Leave convolutions static whose stride is their kernel (patch embeddings).
         seed: Seed of the random attention and kernels, so that a conversion can be repeated.
+        preset: Which sites to begin from; see `surgery.presets.PRESETS`.
+        latency_budget: Most that the dynamic network may take over the static one, as a ratio of
+            times measured on this machine; the sites that give most within it are chosen.
+        macs_budget: The same for multiply-accumulates.
+        params_budget: The same for parameters.
+        measure: How latency is measured, for a latency budget.
     """
 
     conv: DynamicConvConfig | None = field(default_factory=DynamicConvConfig)
@@ -107,19 +148,39 @@ class SurgeryConfig:
     skip_points: bool = True
     skip_patchify: bool = True
     seed: int = 0
+    preset: PresetName = "all"
+    latency_budget: float | None = None
+    macs_budget: float | None = None
+    params_budget: float | None = None
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
 
     def __post_init__(self) -> None:
-        _require_instance("conv", self.conv, DynamicConvConfig)
-        _require_instance("activation", self.activation, DynamicReLUConfig)
+        require_instance("conv", self.conv, DynamicConvConfig)
+        require_instance("activation", self.activation, DynamicReLUConfig)
         for name in ("include", "exclude"):
-            object.__setattr__(self, name, _require_patterns(name, getattr(self, name)))
+            object.__setattr__(self, name, require_patterns(name, getattr(self, name)))
         if not isinstance(self.overrides, Mapping):
             raise ConfigError(f"overrides must map patterns to settings, got {self.overrides!r}")
         for pattern, settings in self.overrides.items():
             _check_override(pattern, settings)
         for name in ("skip_stem", "skip_points", "skip_patchify"):
-            _require_flag(name, getattr(self, name))
-        _require_count("seed", self.seed, least=0)
+            require_flag(name, getattr(self, name))
+        require_count("seed", self.seed, least=0)
+        require_choice("preset", self.preset, get_args(PresetName))
+        for name, value in self.budgets.items():
+            _check_budget(name, value)
+        if not isinstance(self.measure, MeasureConfig):
+            raise ConfigError(f"measure must be a MeasureConfig, got {self.measure!r}")
+
+    @property
+    def budgets(self) -> dict[str, float]:
+        """The budgets that are set: ``"latency"``, ``"MACs"``, ``"parameter"`` to a ratio."""
+        every = {
+            "latency": self.latency_budget,
+            "MACs": self.macs_budget,
+            "parameter": self.params_budget,
+        }
+        return {name: value for name, value in every.items() if value is not None}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as plain JSON values."""
@@ -137,16 +198,21 @@ class SurgeryConfig:
             if key not in known:
                 raise ConfigError(f"unknown setting {key!r}{suggest(key, known)}")
         arguments = dict(values)
-        for key, kind in (("conv", DynamicConvConfig), ("activation", DynamicReLUConfig)):
+        for key, kind in _TABLES.items():
             value = arguments.get(key)
             if isinstance(value, Mapping):
-                arguments[key] = _build(kind, value)  # type: ignore[type-var]
-            elif value is False:  # TOML has no null
+                arguments[key] = _build(kind, value)
+            elif value is False and key != "measure":  # TOML has no null
                 arguments[key] = None
         return cls(**arguments)
 
 
 C = TypeVar("C", DynamicConvConfig, DynamicReLUConfig)
+_TABLES: dict[str, type[Any]] = {
+    "conv": DynamicConvConfig,
+    "activation": DynamicReLUConfig,
+    "measure": MeasureConfig,
+}
 
 
 def apply_overrides(config: C, values: Settings) -> C:
@@ -155,7 +221,7 @@ def apply_overrides(config: C, values: Settings) -> C:
     return replace(config, **{key: value for key, value in values.items() if key in known})
 
 
-def _build(kind: type[C], values: Settings) -> C:
+def _build(kind: type[Any], values: Settings) -> Any:
     known = {f.name for f in fields(kind)}
     for key in values:
         if key not in known:
@@ -174,40 +240,9 @@ def _check_override(pattern: str, values: Settings) -> None:
     apply_overrides(DynamicReLUConfig(), {k: v for k, v in values.items() if k != "temperature"})
 
 
-def _require_count(name: str, value: object, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}")
-
-
-def _require_number(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ConfigError(f"{name} must be a finite number, got {value!r}")
-
-
-def _require_positive(name: str, value: float) -> None:
-    _require_number(name, value)
-    if value <= 0:
-        raise ConfigError(f"{name} must be a number above 0, got {value!r}")
-
-
-def _require_flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise ConfigError(f"{name} must be true or false, got {value!r}")
-
-
-def _require_instance(name: str, value: object, kind: type) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise ConfigError(f"{name} must be a {kind.__name__} or None, got {value!r}")
-
-
-def _require_patterns(name: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        raise ConfigError(f"{name} must be a tuple of patterns, got the string {value!r}")
-    if not isinstance(value, tuple | list) or not all(isinstance(item, str) for item in value):
-        raise ConfigError(f"{name} must be a tuple of patterns, got {value!r}")
-    return tuple(value)
-
-
-def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+def _check_budget(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < math.inf:
+        raise ConfigError(
+            f"the {name} budget is a ratio, dynamic over static, of at least 1 (1.15 lets the "
+            f"dynamic network cost 15% more), got {value!r}"
+        )

@@ -77,6 +77,18 @@ class StorageError(SurgeryError):
     exit_code = 6
 
 
+class DataError(SurgeryError):
+    """A folder of training data is empty, without labels, unreadable, or doesn't fit the model."""
+
+    exit_code = 7
+
+
+class TrainingError(SurgeryError):
+    """Training can't go on: the loss is no number any more."""
+
+    exit_code = 8
+
+
 def suggest(name: str, known: Iterable[str], *, count: int = 3) -> str:
     """Return ``"; did you mean 'a' or 'b'?"``, or an empty string when nothing is close."""
     close = get_close_matches(name, list(known), n=count, cutoff=0.5)

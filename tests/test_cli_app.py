@@ -16,8 +16,8 @@ from dynsurgeon import errors
 
 __all__ = ["cli"]
 
-COMMANDS = ("convert", "plan", "export", "verify", "models")
-HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "numpy", "timm")
+COMMANDS = ("convert", "plan", "finetune", "export", "verify", "bench", "models")
+HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "numpy", "timm", "accelerate")
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -114,6 +114,7 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
     assert codes["ModelNotFoundError"] == codes["WeightsError"] == 4
     assert codes["UnsupportedModelError"] == codes["ExportError"] == codes["NoSiteError"] == 5
     assert codes["StorageError"] == 6
+    assert (codes["DataError"], codes["TrainingError"]) == (7, 8)
 
 
 def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -256,3 +256,23 @@ def test_an_interruption_leaves_nothing(cli: CommandLine, monkeypatch: pytest.Mo
     done = cli("convert", *TINY)
     assert done.code == 130
     assert cli.left() == []
+
+
+def test_a_budget_is_kept_and_needed_no_more(cli: CommandLine) -> None:
+    done = cli("convert", *TINY, "--params-budget", 2, "--no-onnx", "-o", "out", "--json")
+    costs = done.document["costs"]
+    assert costs["converted"] > 0
+    assert costs["params_after"] <= 2 * costs["params_before"]
+    assert done.document["config"]["params_budget"] == 2
+    assert any("within the budgets" in note for note in done.document["notes"])
+    assert cli("verify", "out", "--model", "net.py:build").code == 0
+
+
+def test_latency_is_planned_once_and_kept_in_the_receipt(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cli.directory / "cache"))
+    done = cli("convert", *TINY, "--latency-budget", 1000, "--latency-threads", 1, "--relu", "none",
+               "--batch", 1, "--form", "portable", "-o", "out", "--json")  # fmt: skip
+    assert done.document["costs"]["latency"]["form"] == "portable"
+    assert done.document["onnx"]["form"] == "portable"

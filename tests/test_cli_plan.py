@@ -74,3 +74,63 @@ def test_a_model_without_a_site_has_an_empty_plan(cli: CommandLine) -> None:
     done = cli("plan", "net.py:siteless", *SIZE, "--json")
     assert done.code == 0
     assert done.document["sites"] == []
+
+
+@pytest.mark.parametrize(("budget", "ratio"), [("--macs-budget", 1.08), ("--params-budget", 1.6)])
+def test_a_budget_leaves_sites_out_and_says_so(cli: CommandLine, budget: str, ratio: float) -> None:
+    done = cli("plan", *TINY, budget, ratio)
+    assert done.code == 0
+    assert "static: left out by the " in done.out
+    assert "note: within the budgets" in done.out
+    document = cli("plan", *TINY, budget, ratio, "--json").document
+    kind = budget.strip("-").partition("-")[0]
+    assert document[f"{kind}_after"] <= ratio * document[f"{kind}_before"]
+    assert document["config"][f"{kind}_budget"] == ratio
+
+
+def test_latency_is_measured_and_shown(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cli.directory / "cache"))
+    words = ("plan", *TINY, "--latency-budget", 1000, "--latency-threads", 1, "--no-conv")
+    done = cli(*words)
+    assert (done.code, done.err) == (0, "")
+    header, _, *rows = done.out.splitlines()
+    assert header.split()[-1] == "adds"
+    assert sum(" ms" in row for row in rows if "DynamicReLUB" in row) == 2
+    assert (
+        "measured in onnxruntime at batch 1, 1 threads, form plain"
+        in cli(*words, "--form", "plain").out
+    )
+    document = cli(*words, "--json").document
+    assert document["latency"]["ratio"] > 0
+    assert document["config"]["measure"]["threads"] == 1
+
+
+def test_a_preset_and_a_file_with_budgets(cli: CommandLine) -> None:
+    (cli.directory / "settings.toml").write_text(
+        'preset = "last-1x1"\nmacs_budget = 1.5\n[measure]\nform = "portable"\n'
+    )
+    document = cli("plan", *TINY, "--config", "settings.toml", "--json").document
+    assert document["config"]["preset"] == "last-1x1"
+    assert document["config"]["macs_budget"] == 1.5
+    assert document["config"]["measure"]["form"] == "portable"
+    assert all("preset" in site["reason"] or "stem" in site["reason"] for site in document["sites"])
+    wins = cli("plan", *TINY, "--config", "settings.toml", "--preset", "all", "--json").document
+    assert any(site["operator"] for site in wins["sites"])
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["--latency-budget", 0.9], 2, "ratio, dynamic over static, of at least 1"),
+        (["--macs-budget", 1], 5, "no site fits the MACs budget of 1: the cheapest"),
+        (["--preset", "most"], 2, "--preset"),
+        (["--latency-budget", 2, "--form", "plian"], 2, "did you mean 'plain'"),
+    ],
+)
+def test_a_wrong_budget_is_one_line(
+    cli: CommandLine, words: list[object], code: int, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cli.directory / "cache"))
+    done = cli("plan", *TINY, *words)
+    assert done.code == code
+    assert text in done.error

@@ -19,6 +19,8 @@ CODES = {
     "RestoreError": 5,
     "ExportError": 5,
     "StorageError": 6,
+    "DataError": 7,
+    "TrainingError": 8,
 }
 
 

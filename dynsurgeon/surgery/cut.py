@@ -42,7 +42,7 @@ from dynsurgeon.surgery.unshare import unshare_activations, unshared_activations
 def convert(
     model: nn.Module,
     example_inputs: Any,
-    config: SurgeryConfig | None = None,
+    config: SurgeryConfig | Plan | None = None,
     *,
     copy: bool = True,
 ) -> nn.Module:
@@ -53,7 +53,7 @@ def convert(
     Args:
         model: The static model, in any mode and precision.
         example_inputs: A tensor or a tuple of positional inputs that the model runs on.
-        config: What to convert, how and where.
+        config: What to convert, how and where; or a plan of this model, to be applied as it is.
         copy: Leave `model` as it is and return a converted copy.
 
     Returns:
@@ -64,6 +64,7 @@ def convert(
         ConfigError: The inputs or the configuration don't fit the model.
         PatternError: A pattern selects no site.
         NoSiteError: Nothing in the model can be made dynamic under this configuration.
+        StorageError: The plan was made of another model.
         UnsupportedModelError: The model is of a form that can't be converted as it is.
     """
     check_model(model)
@@ -71,7 +72,10 @@ def convert(
     inputs = as_inputs(example_inputs)
     patient = copy_of(model) if copy else model
     with unshared_activations(patient, keep=True):
-        plan = plan_in_place(patient, inputs, config or SurgeryConfig())
+        if isinstance(config, Plan):
+            plan = config
+        else:
+            plan = plan_in_place(patient, inputs, config or SurgeryConfig())
         if not plan.converted:
             raise NoSiteError(_nothing_to_do(plan))
         before = run_model(patient, inputs, "eval")

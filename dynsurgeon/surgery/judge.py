@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.utils import parametrize
 
-from dynsurgeon.config import DynamicReLUConfig, SurgeryConfig, apply_overrides
+from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import SurgeryError
 from dynsurgeon.operators.forms import ActivationForm
 from dynsurgeon.operators.table import describe_activation, describe_function
 from dynsurgeon.surgery.candidates import Candidate
 from dynsurgeon.surgery.hooks import has_hooks, rewrites_weight
 from dynsurgeon.surgery.select import matches, names_exactly
+from dynsurgeon.surgery.settings import activation_settings
 from dynsurgeon.surgery.survey import Survey
 
 
@@ -63,15 +64,6 @@ def activation_form(candidate: Candidate) -> ActivationForm:
     if name == "gelu":
         return describe_function(name, approximate=site.kwargs.get("approximate", "none"))
     return describe_function(name)
-
-
-def activation_settings(candidate: Candidate, config: SurgeryConfig) -> DynamicReLUConfig:
-    """Return the settings of one activation, its overrides applied."""
-    settings = config.activation or DynamicReLUConfig()
-    for pattern, values in config.overrides.items():
-        if matches(pattern, candidate):
-            settings = apply_overrides(settings, values)
-    return settings
 
 
 def _left_alone(candidate: Candidate, case: Case) -> str | None:

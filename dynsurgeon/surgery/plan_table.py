@@ -9,16 +9,29 @@ if TYPE_CHECKING:
     from dynsurgeon.surgery.planned import Plan, Site
 
 HEADER = ("site", "operation", "input", "becomes", "params", "MACs")
+MEASURED = "adds"
 
 
 def plan_table(plan: Plan) -> str:
     """Lay out every site, the totals and the notes."""
-    rows = [HEADER, *(_row(site) for site in plan.sites), _totals(plan)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
-    lines = [_line(row, widths) for row in rows]
-    rule = "-" * max(len(line) for line in lines[:1] + lines[-1:])
-    lines = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+    header, *rows = plan_rows(plan)
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    first, *middle, last = [_line(row, widths) for row in (header, *rows)]
+    rule = "-" * max(len(first), len(last))
+    lines = [first, rule, *middle, rule, last]
     return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
+
+
+def plan_rows(plan: Plan) -> list[tuple[str, ...]]:
+    """Return the table's cells: the header, every site, and the totals.
+
+    There is a column of measured milliseconds if a budget had them measured.
+    """
+    rows = [HEADER, *(_row(site) for site in plan.sites), _totals(plan)]
+    if all(site.measured_ms is None for site in plan.sites):
+        return rows
+    adds = [MEASURED, *(_milliseconds(site) for site in plan.sites), _latency(plan)]
+    return [(*row, added) for row, added in zip(rows, adds, strict=True)]
 
 
 def human(count: int) -> str:
@@ -33,6 +46,8 @@ def human(count: int) -> str:
 def _row(site: Site) -> tuple[str, ...]:
     shape = "-" if site.input_shape is None else "x".join(map(str, site.input_shape))
     becomes = site.operator or f"static: {site.reason}"
+    if site.operator is not None and site.experts is not None:
+        becomes += f" (K = {site.experts})"
     return (
         site.name,
         site.operation,
@@ -47,6 +62,15 @@ def _totals(plan: Plan) -> tuple[str, ...]:
     converted = f"{len(plan.converted)} of {len(plan.sites)} sites"
     params = _change(plan.params_before, plan.params_after)
     return ("total", "", "", converted, params, _change(plan.macs_before, plan.macs_after))
+
+
+def _milliseconds(site: Site) -> str:
+    return "-" if site.measured_ms is None else f"{site.measured_ms:+.3f} ms"
+
+
+def _latency(plan: Plan) -> str:
+    found = plan.latency
+    return "" if found is None else f"{found.static_ms:.2f} -> {found.dynamic_ms:.2f} ms"
 
 
 def _change(before: int, after: int) -> str:

@@ -24,6 +24,8 @@ class Site:
         params_after: Its parameters after conversion.
         macs_before: Its multiply-accumulates a sample now.
         macs_after: Its multiply-accumulates a sample after conversion.
+        experts: Kernels that a budget chose for it, where it chose.
+        measured_ms: Milliseconds that it adds, measured alone for a latency budget.
     """
 
     name: str
@@ -36,11 +38,38 @@ class Site:
     params_after: int
     macs_before: int
     macs_after: int
+    experts: int | None = None
+    measured_ms: float | None = None
 
     @property
     def is_converted(self) -> bool:
         """Whether this site becomes dynamic."""
         return self.operator is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row as plain JSON values, without what no budget has chosen or measured."""
+        values = asdict(self)
+        chosen = ("experts", "measured_ms")
+        return {k: v for k, v in values.items() if v is not None or k not in chosen}
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What the whole network takes, static and as planned, in onnxruntime at batch 1.
+
+    Attributes:
+        static_ms: Median milliseconds of the static network.
+        dynamic_ms: Median milliseconds of the dynamic one, timed in the same rounds.
+        ratio: Their ratio, or the median of the ratios round by round if that is larger.
+        form: Layout of the dynamic network's ONNX file.
+        threads: Threads of an operator.
+    """
+
+    static_ms: float
+    dynamic_ms: float
+    ratio: float
+    form: str
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -53,6 +82,7 @@ class Plan:
         macs_before: Multiply-accumulates a sample of the whole model now.
         notes: What could not be seen, such as a mode that does not run on the example inputs.
         recipe: The recipe that `convert` applies.
+        latency: What a latency budget measured of the whole, or None without one.
     """
 
     sites: tuple[Site, ...]
@@ -60,6 +90,7 @@ class Plan:
     macs_before: int
     notes: tuple[str, ...]
     recipe: Recipe
+    latency: Latency | None = None
 
     @property
     def converted(self) -> list[Site]:
@@ -85,9 +116,10 @@ class Plan:
         """Return the plan as plain JSON values, without the recipe."""
         totals = ("params_before", "params_after", "macs_before", "macs_after")
         return {
-            "sites": [asdict(site) for site in self.sites],
+            "sites": [site.to_dict() for site in self.sites],
             "notes": list(self.notes),
             **{name: getattr(self, name) for name in totals},
+            **({} if self.latency is None else {"latency": asdict(self.latency)}),
         }
 
     def __str__(self) -> str:

@@ -1,0 +1,72 @@
+"""From a pretrained network and a variant to what the loop trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from data import Images
+from torch import nn
+from variants import Variant
+
+import dynsurgeon as ds
+
+CALIBRATION_SAMPLES = 6000
+
+
+@dataclass
+class Made:
+    """A network ready to train: its groups, and what to do after each step."""
+
+    model: nn.Module
+    groups: list[dict[str, Any]]
+    every_step: Callable[[], None]
+    describe: Callable[[], dict[str, Any]]
+
+
+def make_variant(
+    model: nn.Module, variant: Variant, images: Images, lr: float, steps: int, seed: int
+) -> Made:
+    """Convert `model` as `variant` says, and calibrate it on the first training images."""
+    x, y = images.train_x[:CALIBRATION_SAMPLES], images.train_y[:CALIBRATION_SAMPLES]
+    samples = list(zip(x.split(250), y.split(250), strict=True))
+    every_step: Callable[[], None] = lambda: None  # noqa: E731
+    start: dict[str, Any] = {}
+    if variant.experts or variant.relu:
+        model = ds.convert(model, x[:2], surgery(variant, seed))
+    if variant.experts:
+        if variant.start in ("features", "gradients"):
+            report = ds.calibrate(
+                model, samples, by=variant.start, entropy=variant.entropy, samples=None, seed=seed
+            )
+            start = {"start": report.to_dict()["sites"]}
+        if variant.heat != 1:
+            schedule = ds.TemperatureSchedule(model, start=variant.heat, steps=steps // 2)
+            every_step = schedule.step
+    groups = ds.parameter_groups(
+        model,
+        lr,
+        weight_decay=variant.weight_decay,
+        bank_factor=variant.bank_factor,
+        attention_factor=variant.attention_factor,
+        relu_factor=variant.relu_factor,
+    )
+
+    def describe() -> dict[str, Any]:
+        if not variant.experts:
+            return {}
+        return {**start, "end": ds.attention_report(model, samples).to_dict()["sites"]}
+
+    return Made(model, groups, every_step, describe)
+
+
+def surgery(variant: Variant, seed: int) -> ds.SurgeryConfig:
+    """Return the configuration of `convert` for a variant."""
+    conv = relu = None
+    if variant.experts:
+        start = "zero-sum" if variant.start == "zero-sum" else "identical"
+        conv = ds.DynamicConvConfig(experts=variant.experts, start=start, temperature=variant.heat)
+    if variant.relu:
+        relu = ds.DynamicReLUConfig(kind=variant.relu)
+    return ds.SurgeryConfig(conv=conv, activation=relu, seed=seed)

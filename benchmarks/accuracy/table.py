@@ -1,0 +1,123 @@
+"""Write the tables of docs/accuracy.md from the results.
+
+python benchmarks/accuracy/table.py            # rewrites what lies between the markers
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from statistics import mean, stdev
+from typing import Any
+
+from run import DEFAULT_RATE, HERE, read_rows
+
+DOCUMENT = HERE.parent.parent / "docs" / "accuracy.md"
+MARKER = re.compile(r"<!-- table: (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+MAIN = {
+    "static": "static twin, trained on",
+    "conv": "dynamic convolutions",
+    "relu-b": "DY-ReLU-B",
+    "both": "both",
+}
+Rows = dict[str, dict[int, dict[str, Any]]]
+
+
+def main() -> None:
+    """Rewrite every table of the document."""
+    text = DOCUMENT.read_text()
+    DOCUMENT.write_text(MARKER.sub(lambda match: rewritten(match[1]), text))
+
+
+def rewritten(name: str) -> str:
+    """Return a table between its markers; its name is ``kind:images-network``."""
+    kind, _, results = name.partition(":")
+    rows = read_rows(HERE / "results" / f"{results}.jsonl")
+    lines = {"main": main_table, "ablation": ablation_table, "rates": rate_table,
+             "sites": site_table}[kind](rows)  # fmt: skip
+    return "\n".join([f"<!-- table: {name} -->", *lines, "<!-- end -->"])
+
+
+def by_variant(rows: list[dict[str, Any]], rate: float) -> Rows:
+    """Sort the finished runs at a learning rate by variant and seed."""
+    found: Rows = defaultdict(dict)
+    for row in rows:
+        if row["lr"] == rate and row["test"] is not None:
+            found[row["variant"]][row["seed"]] = row
+    return found
+
+
+def main_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Means with standard errors, and the difference to the static twin seed by seed."""
+    found = by_variant(rows, DEFAULT_RATE)
+    lines = ["| | seeds | test % | training % | over the twin, paired |", "|---|---|---|---|---|"]
+    for name, title in MAIN.items():
+        runs = found.get(name, {})
+        if not runs:
+            continue
+        test = spread([run["test"] for run in runs.values()])
+        train = mean(run["train"] for run in runs.values())
+        gain = "" if name == "static" else spread(differences(found, name), sign="+")
+        lines.append(f"| {title} | {len(runs)} | {test} | {train:.2f} | {gain} |")
+    return lines
+
+
+def ablation_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Every other variant, with its gain over the twins of its seeds."""
+    found = by_variant(rows, DEFAULT_RATE)
+    head = ["variant", "seeds", "test %", "training %", "test gain", "training gain"]
+    lines = [f"| {' | '.join(head)} |", "|---|---|---|---|---|---|"]
+    for name, runs in found.items():
+        if name == "static" or not runs.keys() & found["static"].keys():
+            continue
+        test, train = (mean(run[k] for run in runs.values()) for k in ("test", "train"))
+        gains = [f"{mean(differences(found, name, k)):+.2f}" for k in ("test", "train")]
+        lines.append(f"| `{name}` | {len(runs)} | {test:.2f} | {train:.2f} | {' | '.join(gains)} |")
+    return lines
+
+
+def rate_table(rows: list[dict[str, Any]]) -> list[str]:
+    """The static twin at every learning rate, over the seeds that all rates have."""
+    rates = sorted({row["lr"] for row in rows if row["variant"] == "static"})
+    found = {rate: by_variant(rows, rate)["static"] for rate in rates}
+    common = set.intersection(*(set(runs) for runs in found.values()))
+    lines = ["| learning rate | seeds | test % | training % |", "|---|---|---|---|"]
+    for rate, runs in found.items():
+        test, train = (mean(runs[seed][k] for seed in common) for k in ("test", "train"))
+        lines.append(f"| {rate:g} | {len(common)} | {test:.2f} | {train:.2f} |")
+    return lines
+
+
+def site_table(rows: list[dict[str, Any]]) -> list[str]:
+    """What attention and kernels of seed 0 look like before and after training."""
+    found = by_variant(rows, DEFAULT_RATE)
+    lines = ["| variant | site | entropy | varies | spread of kernels | leads % |",
+             "|---|---|---|---|---|---|"]  # fmt: skip
+    for name in ("conv-uncalibrated", "conv", "both"):
+        for when in ("start", "end"):
+            for site in found.get(name, {}).get(0, {}).get(when, []):
+                leads = " ".join(f"{100 * share:.0f}" for share in site["leads"])
+                lines.append(
+                    f"| {MAIN.get(name, f'`{name}`')}, {when} | {site['name']} "
+                    f"| {site['entropy']:.2f} | {site['variation']:.2f} "
+                    f"| {site['spread']:.2f} | {leads} |"
+                )
+    return lines
+
+
+def differences(found: Rows, name: str, key: str = "test") -> list[float]:
+    """Return variant less static twin for each seed that both have."""
+    seeds = found[name].keys() & found["static"].keys()
+    return [found[name][seed][key] - found["static"][seed][key] for seed in sorted(seeds)]
+
+
+def spread(values: list[float], sign: str = "") -> str:
+    """Return ``mean ± standard error``."""
+    if len(values) < 2:
+        return f"{mean(values):{sign}.2f}"
+    return f"{mean(values):{sign}.2f} ± {stdev(values) / math.sqrt(len(values)):.2f}"
+
+
+if __name__ == "__main__":
+    main()

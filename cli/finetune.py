@@ -1,0 +1,69 @@
+"""``dynsurgeon finetune``: train a converted network on images, and measure what it gains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from .finetuning import (
+    default_output,
+    finetune_directory,
+    is_first,
+    prepare_output,
+    settings_of,
+)
+from .options import Callable, Directory, Force, Json
+from .render import print_json
+from .training_options import DataOptions, RecipeOptions, RunOptions
+from .training_report import print_result, training_progress
+
+EXAMPLES = (
+    "dynsurgeon finetune resnet18-dynamic --data photos --reset-head auto --baseline",
+    "dynsurgeon finetune mynet-dynamic --model net.py:build --data fashion-mnist --epochs 18",
+    "dynsurgeon finetune resnet18-dynamic --data photos --resume",
+    "torchrun --nproc-per-node 4 -m dynsurgeon finetune resnet18-dynamic --data photos "
+    "--precision bf16",
+)
+
+
+def run(
+    directory: Directory,
+    data: DataOptions,
+    recipe: RecipeOptions,
+    machine: RunOptions,
+    output: Annotated[
+        Path | None,
+        Option("--output", "-o", metavar="DIR", help="Where to write. Default: DIR-finetuned."),
+    ] = None,
+    model: Callable = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Train the dynamic network in DIR on a folder of images.
+
+    The output gets the network with the weights of its best epoch, which export and verify take as
+    they take DIR, and the checkpoints: after a kill at any moment, --resume goes on from the last
+    one to the same result. Under torchrun or accelerate launch, all processes share the work.
+    """
+    settings = settings_of(recipe, machine)
+    target = output or default_output(directory)
+    if is_first():
+        prepare_output(target, resume=machine.resume, force=force)
+    with training_progress(shown=is_first()) as listener:
+        document = finetune_directory(
+            directory,
+            target,
+            data,
+            settings,
+            model=model,
+            resume=machine.resume,
+            listener=listener,
+        )
+    if not is_first():
+        return
+    if json:
+        print_json({**document, "directory": str(target)})
+        return
+    print_result(document, target)

@@ -1,0 +1,1 @@
+"""Measuring time: several candidates interleaved in one process."""

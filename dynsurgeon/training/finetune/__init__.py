@@ -1,0 +1,1 @@
+"""Fine-tuning of converted networks: data, engine, checkpoints, and the static twin beside it."""

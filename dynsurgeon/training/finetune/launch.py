@@ -1,0 +1,111 @@
+"""Accelerate: one engine for each network, on whatever the process was launched on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from dynsurgeon.errors import ConfigError, DataError
+from dynsurgeon.training.finetune.data import TrainingData
+from dynsurgeon.training.finetune.head import count_classes
+from dynsurgeon.training.finetune.settings import FinetuneSettings
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+PLAIN = ("NO", "MULTI_CPU", "MULTI_GPU", "MULTI_XPU")
+"""Kinds of launch that are supported; sharding is done here, by `fully_shard`."""
+
+
+@contextmanager
+def accelerators(settings: FinetuneSettings, count: int) -> Iterator[list[Accelerator]]:
+    """Give so many engines, set up alike.
+
+    Raises:
+        ConfigError: Accelerate is missing, or the machine, or how the process was launched, does
+            not allow the settings.
+    """
+    try:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+    except ImportError as error:
+        raise ConfigError(
+            "training needs Accelerate, which is not installed; pip install 'dynsurgeon[train]'"
+        ) from error
+    cpu = settings.cpu or not torch.accelerator.is_available()
+    if settings.precision == "fp16" and cpu:
+        raise ConfigError("fp16 needs a GPU; on the CPU choose bf16, or no")
+    fresh = AcceleratorState._shared_state == {}
+    try:
+        with _explained():
+            engines = [
+                Accelerator(
+                    cpu=cpu,
+                    mixed_precision=settings.precision,
+                    gradient_accumulation_steps=settings.accumulate,
+                )
+                for _ in range(count)
+            ]
+        _check(engines[0], settings)
+        yield engines
+    finally:
+        if fresh:
+            _reset()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(f"Accelerate can't be set up so: {error}") from error
+
+
+def _reset() -> None:
+    # What Accelerate knows is one for the process, which could never again train with another
+    # precision or on another device. A group of processes stays.
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    alone = PartialState().num_processes == 1
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+    if alone:
+        PartialState._reset_state()
+
+
+def _check(engine: Accelerator, settings: FinetuneSettings) -> None:
+    if engine.distributed_type.value not in PLAIN:
+        raise ConfigError(
+            f"launched with {engine.distributed_type.value}, which is not supported; launch plain "
+            "processes, and shard (--shard) to divide the parameters among them"
+        )
+    if settings.shard and engine.num_processes < 2:
+        raise ConfigError("shard divides parameters among processes, but there is one alone")
+
+
+def check_classes(model: nn.Module, data: TrainingData) -> None:
+    """Make sure that the network gives a score for each class of the data.
+
+    Raises:
+        DataError: It gives another number of scores, or a sample is not what the network takes.
+        UnsupportedModelError: It gives no scores.
+    """
+    sample = data.train[0][0].unsqueeze(0)
+    parameter = next(model.parameters())
+    inputs = torch.cat([sample, sample]).to(parameter)
+    try:
+        found = count_classes(model, (inputs,))
+    except (RuntimeError, ValueError) as error:
+        raise DataError(
+            f"the network can't be run on the first sample, of shape {list(sample.shape[1:])}: "
+            f"{error}"
+        ) from error
+    if found != len(data.classes):
+        raise DataError(
+            f"the data has {len(data.classes)} classes, but the network tells {found} apart; "
+            "--reset-head auto puts a new last layer in its place"
+        )

@@ -1,0 +1,127 @@
+"""Parameter groups: which part of a dynamic network learns at which rate.
+
+With pi nearly flat, each kernel gets 1/K of the static gradient, and the mixed kernel makes
+sum_k pi_k^2 of the static step: 1/K of it. The bank's rate has to make up for that, but K times the
+rate diverges once the attention is sharp, where the sum is 1. The default is the geometric middle,
+sqrt(K).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn
+
+from dynsurgeon.checks import require_number
+from dynsurgeon.errors import ConfigError, PatternError, suggest
+from dynsurgeon.operators import DynamicConv, DynamicReLU, KernelAttention
+
+GROUPS = ("bank", "attention", "relu", "rest")
+"""The parts of a dynamic network: kernels, their attentions, heads of the DY-ReLUs, all else."""
+
+
+def parameter_groups(
+    model: nn.Module,
+    lr: float,
+    *,
+    weight_decay: float = 1e-4,
+    bank_factor: float | None = None,
+    attention_factor: float = 0.05,
+    relu_factor: float = 1.0,
+    freeze: Iterable[str] = (),
+) -> list[dict[str, Any]]:
+    """Return the groups for a torch optimizer, each with a ``"name"``.
+
+        optimizer = torch.optim.SGD(ds.parameter_groups(model, lr=0.1), momentum=0.9)
+
+    The names are ``"bank"``, ``"attention"``, ``"relu"`` (the heads of the DY-ReLUs) and
+    ``"rest"``; biases, norms and other vectors are in groups of their own, ``"bank/no-decay"`` and
+    so on, without weight decay. Groups without parameters are left out, and so are parameters that
+    need no gradient.
+
+    Args:
+        model: A converted network, wrapped for DDP or not; a static one has the rest alone.
+        lr: Learning rate of the rest.
+        weight_decay: Weight decay of what is neither a bias nor a norm.
+        bank_factor: Rate of the kernels over `lr`; sqrt(K) when None, by the K of each site.
+        attention_factor: Rate of the attentions over `lr`. At the full rate they undo what
+            `calibrate` gave them: flat, or one kernel for every sample.
+        relu_factor: Rate of the DY-ReLUs' heads over `lr`.
+        freeze: Names of groups, or globs on names of parameters, that are not to be trained: they
+            are left out, and their `requires_grad` becomes False.
+
+    Raises:
+        ConfigError: A rate or a factor is no finite number, or below 0.
+        PatternError: A name in `freeze` selects nothing.
+    """
+    _check(lr=lr, weight_decay=weight_decay, attention_factor=attention_factor)
+    _check(relu_factor=relu_factor, bank_factor=1.0 if bank_factor is None else bank_factor)
+    _freeze(model, freeze)
+    factors = {"attention": attention_factor, "relu": relu_factor, "rest": 1.0}
+    collected: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
+    for _, parameter, module, part in _parts(model):
+        if not parameter.requires_grad:
+            continue
+        factor = _bank_factor(module, bank_factor) if part == "bank" else factors[part]
+        key = (part, factor, _decays(parameter, module))
+        collected.setdefault(key, []).append(parameter)
+    order = sorted(collected, key=lambda key: (GROUPS.index(key[0]), key[1], not key[2]))
+    return [
+        {
+            "name": part if decays else f"{part}/no-decay",
+            "params": collected[part, factor, decays],
+            "lr": lr * factor,
+            "weight_decay": weight_decay if decays else 0.0,
+        }
+        for part, factor, decays in order
+    ]
+
+
+def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module, str]]:
+    """Yield each parameter once, as its name, itself, the module that holds it, and its part."""
+    seen: set[nn.Parameter] = set()
+    inside: dict[nn.Module, str] = {}
+    for prefix, module in model.named_modules():
+        if isinstance(module, KernelAttention):
+            inside.update(dict.fromkeys(module.modules(), "attention"))
+        elif isinstance(module, DynamicReLU):
+            inside.update(dict.fromkeys(module.modules(), "relu"))
+        default = "bank" if isinstance(module, DynamicConv) else "rest"
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter not in seen:
+                seen.add(parameter)
+                full = f"{prefix}.{name}" if prefix else name
+                yield full, parameter, module, inside.get(module, default)
+
+
+def _decays(parameter: nn.Parameter, module: nn.Module) -> bool:
+    if isinstance(module, DynamicConv):
+        return parameter is module.weight
+    return parameter.dim() > 1  # biases and the factors of norms are vectors
+
+
+def _bank_factor(module: nn.Module, factor: float | None) -> float:
+    return math.sqrt(module.experts) if factor is None else factor  # type: ignore[arg-type]
+
+
+def _freeze(model: nn.Module, patterns: Iterable[str]) -> None:
+    if isinstance(patterns, str):
+        raise ConfigError(f"freeze must be a collection of names, got the string {patterns!r}")
+    for pattern in patterns:
+        chosen = [p for name, p, _, part in _parts(model) if part == pattern]
+        chosen = chosen or [p for name, p, *_ in _parts(model) if fnmatchcase(name, pattern)]
+        if not chosen:
+            known = [*GROUPS, *(name for name, *_ in _parts(model))]
+            raise PatternError(f"freeze: {pattern!r} selects nothing{suggest(pattern, known)}")
+        for parameter in chosen:
+            parameter.requires_grad_(False)
+
+
+def _check(**values: float) -> None:
+    for name, value in values.items():
+        require_number(name, value)
+        if value < 0:
+            raise ConfigError(f"{name} must not be below 0, got {value!r}")

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+import torch
+import torch.nn.functional as F
+from nets import TinyNet, TinyResNet, TinySharedConv, perturb_
+from torch import Tensor, nn
+
+import dynsurgeon as ds
+
+Aim = Literal["features", "gradients"]
+AIMS: tuple[Aim, ...] = ("features", "gradients")
+
+
+def data(net: TinyNet, samples: int = 120) -> list[tuple[Tensor, Tensor]]:
+    """Samples of four kinds that differ in the mean of their channels, and labels."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(samples, *net.input_shape, generator=generator)
+    kinds = torch.randn(4, net.input_shape[0], 1, 1, generator=generator) * 2
+    labels = torch.arange(samples) % 10
+    x = x + kinds[torch.arange(samples) % 4]
+    return list(zip(torch.split(x, 50), torch.split(labels, 50), strict=True))
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("by", AIMS)
+def test_the_function_stays_bit_for_bit(by: Aim, tiny_net: TinyNet) -> None:
+    if isinstance(tiny_net, TinySharedConv) and by == "gradients":
+        pytest.skip("a detection head has no classes")
+    samples = data(tiny_net)
+    model = ds.convert(tiny_net, tiny_net.example())
+    before, banks = model(samples[0][0]), state(model)
+    flags = [m.training for m in model.modules()]
+    ds.calibrate(model, samples, by=by)
+    assert torch.equal(model(samples[0][0]), before)
+    changed = {n for n, v in model.state_dict().items() if not torch.equal(v, banks[n])}
+    assert changed
+    assert all(".attention." in name for name in changed)
+    assert [m.training for m in model.modules()] == flags
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("by", AIMS)
+@pytest.mark.parametrize(("entropy", "temperature"), [(0.65, 1.0), (0.3, 1.0), (0.8, 30.0)])
+def test_the_attention_has_the_entropy_and_every_kernel_its_share(
+    by: Aim, entropy: float, temperature: float, tiny_resnet: TinyNet
+) -> None:
+    model = ds.convert(tiny_resnet, tiny_resnet.example())
+    samples = data(tiny_resnet)
+    report = ds.calibrate(model, samples, by=by, entropy=entropy, temperature=temperature)
+    for site in report.sites:
+        assert site.entropy == pytest.approx(entropy, abs=0.01)
+        assert site.temperature == temperature
+        assert site.spread == 0.0
+        assert min(site.leads) > 0.05
+        assert site.variation > 0.04
+    again = ds.attention_report(model, samples)
+    for before, after in zip(report.sites, again.sites, strict=True):
+        assert before.entropy == pytest.approx(after.entropy, rel=1e-4)
+        assert before.leads == pytest.approx(after.leads, abs=0.02)
+
+
+def test_samples_of_four_kinds_lead_to_four_kernels() -> None:
+    conv = ds.DynamicConv2d.from_static(nn.Conv2d(16, 4, 3))
+    centres = torch.eye(16)[:4] * 5
+    kinds = torch.arange(200) % 4
+    x = centres[kinds].view(200, 16, 1, 1) + torch.randn(200, 16, 6, 6) * 0.5
+    model = nn.Sequential(conv)
+    ds.calibrate(model, [x], entropy=0.4)
+    leading = conv.attention(x).argmax(1)
+    routes = {(int(kind), int(k)) for kind, k in zip(kinds, leading, strict=True)}
+    assert len(routes) == 4
+    assert {k for _, k in routes} == {0, 1, 2, 3}
+
+
+def test_gradients_aim_at_what_pulls_the_kernel() -> None:
+    """Channel 0 varies most but means nothing; channel 1 says which way the kernel should go."""
+    conv = ds.DynamicConv2d.from_static(
+        nn.Conv2d(4, 1, 1, bias=False), ds.DynamicConvConfig(experts=2)
+    )
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 4, 5, 5, generator=generator) * 0.1
+    loud = torch.randn(400, generator=generator).sign()
+    quiet = torch.randn(400, generator=generator).sign()
+    x[:, 0] += 3 * loud.view(-1, 1, 1)
+    x[:, 3] += 3 * loud.view(-1, 1, 1)
+    x[:, 1] += 0.5 * quiet.view(-1, 1, 1)
+    target = quiet.view(-1, 1, 1, 1) * x[:, 2:3]
+
+    def loss(outputs: Tensor, batch: Any) -> Tensor:
+        return F.mse_loss(outputs, batch[1], reduction="sum")
+
+    model = nn.Sequential(conv)
+    agreement = {}
+    for by in AIMS:
+        ds.calibrate(model, [(x, target)], by=by, loss=loss, entropy=0.4)
+        side = conv.attention(x)[:, 0] > 0.5
+        agreement[by] = abs(float((side == (quiet > 0)).float().mean()) - 0.5)
+    assert agreement["gradients"] > 0.45
+    assert agreement["features"] < 0.2
+
+
+def test_kernels_separate_at_once() -> None:
+    torch.manual_seed(0)
+    spreads = {}
+    for calibrated in (False, True):
+        net = TinyResNet()
+        model = ds.convert(net, net.example())
+        samples = data(net)
+        if calibrated:
+            ds.calibrate(model, samples)
+        optimizer = torch.optim.SGD(ds.parameter_groups(model, 0.05))
+        for x, y in samples * 3:
+            optimizer.zero_grad()
+            torch.autograd.backward(F.cross_entropy(model(x), y))
+            optimizer.step()
+        report = ds.attention_report(model, samples)
+        spreads[calibrated] = sum(site.spread for site in report.sites)
+    assert spreads[True] > 5 * spreads[False]
+
+
+def test_the_same_seed_gives_the_same_attention(tiny_resnet: TinyNet) -> None:
+    states = []
+    for seed in (3, 3):
+        model = ds.convert(tiny_resnet, tiny_resnet.example())
+        ds.calibrate(model, data(tiny_resnet), seed=seed)
+        states.append(state(model))
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_the_randomness_outside_is_not_touched(tiny_resnet: TinyNet) -> None:
+    model = ds.convert(tiny_resnet, tiny_resnet.example())
+    before = torch.random.get_rng_state()
+    ds.calibrate(model, data(tiny_resnet), by="gradients")
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_constant_inputs_leave_the_attention_alone(tiny_resnet: TinyNet) -> None:
+    model = ds.convert(tiny_resnet, tiny_resnet.example())
+    before = state(model)
+    report = ds.calibrate(model, [torch.ones(20, 3, 16, 16)])
+    assert len(report.notes) == len(report.sites)
+    assert "attention left as it was, its input does not vary" in report.notes[0]
+    after = model.state_dict()
+    assert all(torch.equal(v, after[n]) for n, v in before.items() if "temperature" not in n)
+
+
+def test_one_kernel_and_too_few_samples_are_noted(tiny_resnet: TinyNet) -> None:
+    single = ds.SurgeryConfig(conv=ds.DynamicConvConfig(experts=1))
+    model = ds.convert(tiny_resnet, tiny_resnet.example(), single)
+    assert ds.calibrate(model, data(tiny_resnet)).notes[0].endswith("K is 1")
+    model = ds.convert(tiny_resnet, tiny_resnet.example())
+    assert "3 samples are too few" in ds.calibrate(model, [tiny_resnet.example(3)]).notes[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions(dtype: torch.dtype) -> None:
+    net = TinyResNet().to(dtype).eval()
+    model = ds.convert(net, net.example())
+    samples = [(x.to(dtype), y) for x, y in data(net)]
+    before = model(samples[0][0])
+    ds.calibrate(model, samples, by="gradients")
+    assert torch.equal(model(samples[0][0]), before)
+
+
+def test_frozen_networks_are_calibrated_too(tiny_resnet: TinyNet) -> None:
+    tiny_resnet.requires_grad_(False)
+    model = ds.convert(tiny_resnet, tiny_resnet.example())
+    before = [p.requires_grad for p in model.parameters()]
+    report = ds.calibrate(model, data(tiny_resnet), by="gradients")
+    assert not report.notes
+    assert [p.requires_grad for p in model.parameters()] == before
+
+
+def test_kernels_that_differ_are_refused(tiny_resnet: TinyNet) -> None:
+    model = perturb_(ds.convert(tiny_resnet, tiny_resnet.example()))
+    before = state(model)
+    with pytest.raises(ds.UnsupportedModelError, match=r"layer1\.0\.conv1.* differ, so another"):
+        ds.calibrate(model, data(tiny_resnet))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    zero_sum = ds.SurgeryConfig(conv=ds.DynamicConvConfig(start="zero-sum"))
+    model = ds.convert(tiny_resnet, tiny_resnet.example(), zero_sum)
+    with pytest.raises(ds.UnsupportedModelError, match="start='identical'"):
+        ds.calibrate(model, data(tiny_resnet))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"by": "hope"}, "by must be one of features, gradients, got 'hope'"),
+        ({"entropy": 1.0}, "entropy must be between 0 and 1, got 1.0"),
+        ({"temperature": 0.0}, "temperature must be a number above 0"),
+        ({"samples": 0}, "samples must be a whole number of at least 1"),
+    ],
+)
+def test_what_is_refused(arguments: dict[str, Any], message: str, tiny_resnet: TinyNet) -> None:
+    model = ds.convert(tiny_resnet, tiny_resnet.example())
+    with pytest.raises(ds.ConfigError, match=message):
+        ds.calibrate(model, data(tiny_resnet), **arguments)
+
+
+def test_gradients_need_labels(tiny_resnet: TinyNet) -> None:
+    model = ds.convert(tiny_resnet, tiny_resnet.example())
+    with pytest.raises(ds.ConfigError, match=r"batches of \(inputs, labels\), or a loss"):
+        ds.calibrate(model, [tiny_resnet.example(20)], by="gradients")
+
+
+def test_a_static_model_is_refused(tiny_resnet: TinyNet) -> None:
+    with pytest.raises(ds.UnsupportedModelError, match="no dynamic convolution; convert it first"):
+        ds.calibrate(tiny_resnet, data(tiny_resnet))
