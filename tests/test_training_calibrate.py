@@ -98,7 +98,7 @@ def test_gradients_aim_at_what_pulls_the_kernel() -> None:
     model = nn.Sequential(conv)
     agreement = {}
     for by in AIMS:
-        ds.calibrate(model, [(x, target)], by=by, loss=loss, entropy=0.4)
+        ds.calibrate(model, [(x, target)], by=by, loss=loss, entropy=0.4, shrinkage=0.05)
         side = conv.attention(x)[:, 0] > 0.5
         agreement[by] = abs(float((side == (quiet > 0)).float().mean()) - 0.5)
     assert agreement["gradients"] > 0.45

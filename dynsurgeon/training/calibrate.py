@@ -36,6 +36,7 @@ def calibrate(
     loss: Loss | None = None,
     entropy: float = 0.65,
     temperature: float = 1.0,
+    shrinkage: float = 0.5,
     samples: int | None = 4096,
     seed: int = 0,
 ) -> AttentionReport:
@@ -56,6 +57,9 @@ def calibrate(
         entropy: Mean entropy of the attention to reach, over log K; 1 is flat, 0 is one-hot.
         temperature: The temperature at which the attention is to have that entropy; it is set. For
             a schedule, give its last temperature.
+        shrinkage: Share of the mean variance of a site's features that is added to each channel's.
+            Directions in which samples hardly differ need large weights, and then a little drift of
+            the features in training makes the attention one-hot for good: so it was with 0.05.
         samples: Stop after about so many samples; None reads all batches.
         seed: Seed of the clusters' starts.
 
@@ -67,6 +71,7 @@ def calibrate(
         ConfigError: An argument is not valid, or there is no batch.
     """
     _check(by, entropy, temperature, samples)
+    require_positive("shrinkage", shrinkage)
     convolutions = dynamic_convolutions(model)
     _require_identical(convolutions)
     if by == "gradients" and loss is None:
@@ -80,7 +85,7 @@ def calibrate(
             continue
         conv.attention.temperature.fill_(temperature)
         features = torch.cat(seen[name].features)
-        if reason := _calibrate_site(conv, features, seen[name], entropy, seed):
+        if reason := _calibrate_site(conv, features, seen[name], entropy, shrinkage, seed):
             notes.append(f"{name}: attention left as it was, {reason}")
         attention[name] = _attention_on(conv, features)
     return summarize(convolutions, attention, count, tuple(notes))
@@ -94,7 +99,12 @@ def cross_entropy(outputs: Tensor, batch: Batch) -> Tensor:
 
 
 def _calibrate_site(
-    conv: DynamicConv, features: Tensor, seen: Seen, entropy: float, seed: int
+    conv: DynamicConv,
+    features: Tensor,
+    seen: Seen,
+    entropy: float,
+    shrinkage: float,
+    seed: int,
 ) -> str | None:
     """Fit one attention; return why it can't be done, or None."""
     if conv.experts == 1:
@@ -110,7 +120,7 @@ def _calibrate_site(
     if seen.pulls:
         points = principal(_predictable(standard, torch.cat(seen.pulls)), COMPONENTS)
     labels = cluster(points, conv.experts, generator)
-    fit_attention(conv.attention, features, labels, entropy, generator)
+    fit_attention(conv.attention, features, labels, entropy, shrinkage, generator)
     return None
 
 

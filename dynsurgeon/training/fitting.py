@@ -9,10 +9,6 @@ from dynsurgeon.operators import KernelAttention
 from dynsurgeon.training.report import entropy_of
 
 RIDGE = 1e-3
-SHRINKAGE = 0.5
-"""Share of the mean variance added to every channel's. Directions in which samples hardly differ
-would need large weights, and then little drift of the features in training makes the attention
-one-hot for good: so it was with a share of 0.05."""
 
 
 @torch.no_grad()
@@ -21,6 +17,7 @@ def fit_attention(
     features: Tensor,
     labels: Tensor,
     entropy: float,
+    shrinkage: float,
     generator: torch.Generator,
 ) -> None:
     """Set both layers of `attention`, in closed form.
@@ -35,11 +32,12 @@ def fit_attention(
         features: Its pooled inputs ``(N, C)``, in float64.
         labels: The kernel that each sample should lead to ``(N,)``.
         entropy: Mean entropy to reach, over log K.
+        shrinkage: Share of the mean variance that is added to every channel's.
         generator: Source of the random directions, on the CPU.
     """
     experts = attention.fc2.out_features
     targets = torch.nn.functional.one_hot(labels, experts).to(features)
-    weight, bias = _hidden_layer(attention, features, targets, generator)
+    weight, bias = _hidden_layer(attention, features, targets, shrinkage, generator)
     hidden = torch.relu(features @ weight.T + bias)
     scores, slope, offset = _ridge(hidden, targets)
     scale, balance = _sharpen(scores, entropy)
@@ -54,12 +52,16 @@ def fit_attention(
 
 
 def _hidden_layer(
-    attention: KernelAttention, features: Tensor, targets: Tensor, generator: torch.Generator
+    attention: KernelAttention,
+    features: Tensor,
+    targets: Tensor,
+    shrinkage: float,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     mean = features.mean(0)
     centred = features - mean
     covariance = centred.T @ centred / len(features)
-    covariance += SHRINKAGE * covariance.diagonal().mean() * torch.eye(len(covariance)).to(mean)
+    covariance += shrinkage * covariance.diagonal().mean() * torch.eye(len(covariance)).to(mean)
     factor = torch.linalg.cholesky(covariance)
     # Columns of the whitened cross-covariance: its left singular vectors are the discriminants.
     white = torch.linalg.solve_triangular(factor, centred.T, upper=False)

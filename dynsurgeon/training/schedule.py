@@ -17,7 +17,14 @@ from dynsurgeon.operators import DynamicReLUC, KernelAttention
 
 
 def temperature_at(step: int, steps: int, start: float = 30.0, end: float = 1.0) -> float:
-    """Return tau at a step of a linear schedule: `start` at 0, exactly `end` from `steps` on."""
+    """Return tau at a step of a linear schedule: `start` at 0, exactly `end` from `steps` on.
+
+    Raises:
+        ConfigError: A temperature is not above 0, or `steps` is not a whole number above 0.
+    """
+    require_positive("start", start)
+    require_positive("end", end)
+    require_count("steps", steps)
     if step >= steps:
         return end
     return start if step <= 0 else start + (end - start) * (step / steps)
