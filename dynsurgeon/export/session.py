@@ -10,7 +10,7 @@ import onnxruntime as ort
 import torch
 from torch import Tensor
 
-ERRORS_ONLY = 3
+from dynsurgeon.measure.session import ERRORS_ONLY
 
 
 class Session:

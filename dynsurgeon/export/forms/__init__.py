@@ -5,30 +5,14 @@ A new form is its own file and one line here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import onnx_ir as ir
+from typing import TypeAlias
 
 from dynsurgeon.export.forms import experts, grouped, matmul, plain, portable
 from dynsurgeon.export.forms.emitter import Emitter
+from dynsurgeon.export.forms.form import SiteForm
 from dynsurgeon.export.forms.site import ConvSite
 
-
-@dataclass(frozen=True)
-class ConvForm:
-    """One way to write a dynamic convolution in ONNX.
-
-    Attributes:
-        name: Its name in the table.
-        obstacle: Says why the form can't stand at a site; None where it can.
-        emit: Writes its nodes and returns their output.
-    """
-
-    name: str
-    obstacle: Callable[[ConvSite], str | None]
-    emit: Callable[[ConvSite, Emitter], ir.Value]
-
+ConvForm: TypeAlias = SiteForm[ConvSite]
 
 CONV_FORMS: dict[str, ConvForm] = {
     form.name: form
