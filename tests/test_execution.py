@@ -16,10 +16,10 @@ from dynsurgeon.config import DynamicConvConfig
 from dynsurgeon.operators import DynamicConv, DynamicConv2d, KernelAttention, execution
 from dynsurgeon.operators.execution import (
     Form,
-    averaged,
     forced_form,
     grouped,
     one_by_one,
+    plain,
     stacked,
 )
 
@@ -92,15 +92,15 @@ def test_reference_sees_mixed_up_attention(
 
 def test_reference_sees_kernels_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
     case = small_case()
-    right = execution.stack_kernels
-    monkeypatch.setattr(execution, "stack_kernels", lambda w, g: right(w.roll(1, 0), g))
+    right = plain.stack_kernels
+    monkeypatch.setattr(plain, "stack_kernels", lambda w, g: right(w.roll(1, 0), g))
     assert largest_deviation(case.perturbed(), case.input(), stacked) > 0.05
 
 
 def test_reference_sees_groups_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
     case = small_case()
-    right = execution.scale_input
-    monkeypatch.setattr(execution, "scale_input", lambda x, pi, groups: right(x, pi, 1))
+    right = plain.scale_input
+    monkeypatch.setattr(plain, "scale_input", lambda x, pi, groups: right(x, pi, 1))
     assert largest_deviation(case.perturbed(), case.input(), stacked) > 0.05
 
 
@@ -150,25 +150,6 @@ def test_stacked_identical_kernels_are_the_static_convolution(form: Form, case: 
     module = replace(case, config=config).dynamic(static)
     with forced_form(form):
         assert torch.equal(module(x), static(x))
-
-
-@pytest.mark.parametrize(
-    ("shape", "expected"),
-    [
-        ((1, 4, 2, 2), grouped),
-        ((2, 4, 10, 10), grouped),
-        ((2, 4, 9, 11), stacked),
-        ((2, 4, 1, 1), stacked),
-        ((0, 4, 16, 16), averaged),
-    ],
-)
-def test_form_is_chosen_by_shape(shape: tuple[int, ...], expected: Form) -> None:
-    assert execution._choose(torch.empty(shape)) is expected
-
-
-def test_export_sees_the_stacked_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
-    assert execution._choose(torch.empty(1, 4, 32, 32)) is stacked
 
 
 def test_forced_form_ends_with_its_context() -> None:

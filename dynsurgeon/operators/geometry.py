@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -45,6 +46,64 @@ class ConvGeometry:
             return run(x, weight, bias, *shape, self.dilation)
         run = _CONV[self.spatial]
         return run(x, weight, bias, self.stride, self.padding, self.dilation, groups)
+
+    def convolve_backward(
+        self,
+        grad: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        groups: int,
+        for_x: bool = True,
+        for_weight: bool = True,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return the gradients of `x` and `weight` in `convolve`, None where not wanted.
+
+        `grad` is that of the output. The padding has to be the same on both sides.
+        """
+        if not (for_x or for_weight):
+            return None, None
+        by_x, by_weight, _ = torch.ops.aten.convolution_backward(
+            grad, x, weight, None, self.stride, self.int_padding(weight.shape[2:]),
+            self.dilation, self.transposed, self.output_padding or (0,) * self.spatial, groups,
+            (for_x, for_weight, False),
+        )  # fmt: skip
+        return by_x, by_weight
+
+    def int_padding(self, kernel: Sequence[int]) -> tuple[int, ...]:
+        """Zeros on both sides of each axis, for a kernel of these sizes.
+
+        Raises:
+            ValueError: ``"same"`` puts one zero more after than before; see `symmetric`.
+        """
+        if self.padding == "valid":
+            return (0,) * self.spatial
+        if self.padding != "same":
+            return tuple(int(each) for each in self.padding)
+        if not self.symmetric(kernel):
+            raise ValueError(f"padding 'same' of an even kernel {tuple(kernel)} is one-sided")
+        return tuple(d * (k - 1) // 2 for d, k in zip(self.dilation, kernel, strict=True))
+
+    def symmetric(self, kernel: Sequence[int]) -> bool:
+        """Whether as many zeros go before as after, which only ``"same"`` may break."""
+        if self.padding != "same":
+            return True
+        return all(d * (k - 1) % 2 == 0 for d, k in zip(self.dilation, kernel, strict=True))
+
+    def is_pointwise(self, kernel: Sequence[int]) -> bool:
+        """Whether each place of the output comes from one place of the input, and is no zero."""
+        return all(k == 1 for k in kernel) and not any(self.int_padding(kernel))
+
+    def out_sizes(self, x: Tensor, weight: Tensor) -> list[int]:
+        """Sizes of the output's spatial axes, for a kernel or a bank of them as `weight`."""
+        kernel, padding = weight.shape[-self.spatial :], self.int_padding(
+            weight.shape[-self.spatial :]
+        )  # fmt: skip
+        parts = zip(x.shape[2:], kernel, self.stride, padding, self.dilation, strict=True)
+        if self.transposed:
+            extra = self.output_padding or (0,) * self.spatial
+            sizes = [(n - 1) * s - 2 * p + d * (k - 1) + 1 for n, k, s, p, d in parts]
+            return [size + more for size, more in zip(sizes, extra, strict=True)]
+        return [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in parts]
 
     @property
     def out_axis(self) -> int:

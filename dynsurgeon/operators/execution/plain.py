@@ -1,13 +1,4 @@
-"""How a convolution runs when each sample brings its own kernel.
-
-Every form computes ``y_n = sum_k pi_nk (W_k * x_n + b_k)``, written around the first kernel,
-
-    sum_k pi_k W_k = W_1 + sum_{k>1} pi_k (W_k - W_1)          since sum_k pi_k = 1
-
-because with identical kernels every difference is exactly 0: the mixed kernel is then the static
-one bit for bit, and no rounding is left for BatchNorm in train mode to blow up (but for that of
-another order of summation, where the convolution's own groups differ). The forms differ in what
-they keep in memory and in how often they convolve; `run_dynamic_convolution` picks one by shape.
+"""Forms that autograd takes apart by itself: wherever a graph of plain operators is wanted.
 
 - *grouped*: mix one kernel a sample, fold the batch into the groups, convolve once. Cheap while the
   map is large; on small maps the mixed kernels outweigh everything else, and the backward keeps
@@ -15,67 +6,16 @@ they keep in memory and in how often they convolve; `run_dynamic_convolution` pi
 - *stacked*: convolve with the first kernel, then once more the scaled inputs ``pi_k x`` side by
   side with the differences side by side. K times the multiply-adds, but nothing depends on the
   batch, so this is also what `torch.export` sees.
+- *one_by_one*: *stacked*, one difference after the other.
+- *averaged*: for an empty batch.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import TypeAlias
-
-import torch
 from torch import Tensor
 
+from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.geometry import ConvGeometry
-
-Form: TypeAlias = Callable[[Tensor, Tensor, Tensor, "Tensor | None", ConvGeometry], Tensor]
-
-GROUPED_LEAST_POSITIONS = 100
-"""On fewer places than this, mixing a kernel for each sample costs more than it saves."""
-
-_forced: ContextVar[Form | None] = ContextVar("dynsurgeon_forced_form", default=None)
-
-
-@contextmanager
-def forced_form(form: Form) -> Iterator[None]:
-    """Run every dynamic convolution in this context by `form`: for export, and to compare forms."""
-    token = _forced.set(form)
-    try:
-        yield
-    finally:
-        _forced.reset(token)
-
-
-def run_dynamic_convolution(
-    x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
-) -> Tensor:
-    """Convolve each sample with its own mixture of kernels.
-
-    Args:
-        x: Input ``(N, C_in, *spatial)``.
-        pi: Attention ``(N, K)``, rows summing to 1.
-        weight: Bank ``(K, *kernel of the static convolution)``.
-        bias: Bank of biases ``(K, C_out)``, or None.
-        geometry: Stride, padding, dilation, groups.
-
-    Returns:
-        ``(N, C_out, *spatial)``.
-    """
-    form = _forced.get() or _choose(x)
-    return form(x, pi, weight, bias, geometry)
-
-
-def _choose(x: Tensor) -> Form:
-    # Under export the batch is symbolic: any question about it would fix it in the graph.
-    if torch.compiler.is_exporting():
-        return stacked
-    if x.shape[0] == 0:
-        return averaged
-    if x.shape[0] == 1 or math.prod(x.shape[2:]) >= GROUPED_LEAST_POSITIONS:
-        return grouped
-    return stacked
 
 
 def grouped(
@@ -118,11 +58,6 @@ def one_by_one(
         if bias is not None:
             y = y + share * (bias[k] - bias[0]).view(1, -1, *[1] * geometry.spatial)
     return y
-
-
-def mix(pi: Tensor, bank: Tensor) -> Tensor:
-    """Mix the rows of a bank ``(K, M)`` by attention ``(N, K)`` to ``(N, M)``."""
-    return torch.addmm(bank[0], pi[:, 1:], bank[1:] - bank[0])
 
 
 def averaged(

@@ -1,0 +1,120 @@
+"""The table that says which form runs, by shape, memory format and device.
+
+The first rule that holds is taken. The bounds were measured by `benchmarks/torch_layers.py` on the
+layers of resnet18, mobilenet_v2 and resnext50 in float32 on a CPU: docs/performance-torch.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dynsurgeon.operators.execution import plain
+from dynsurgeon.operators.execution.context import needs_plain_operators
+from dynsurgeon.operators.execution.form import Form, is_channels_last
+from dynsurgeon.operators.execution.lean import LEAN_FORMS
+from dynsurgeon.operators.geometry import ConvGeometry
+
+LARGE_MAP = 100
+"""From this many places of the input on, mixing a kernel costs little beside convolving with it."""
+
+SMALL_MAP = 25
+"""Below this many places of the output, K convolutions cost less than a kernel for each sample."""
+
+FEW_SAMPLES = 4
+"""Below this many, what the static convolution computes comes out bit for bit at no great cost."""
+
+SMALL_BANK = 2_000_000
+"""Bytes of mixed kernels that stay in the cache, so that the size of the map doesn't matter."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the choice looks at."""
+
+    x: Tensor
+    weight: Tensor
+    geometry: ConvGeometry
+
+    @property
+    def batch(self) -> int:
+        return self.x.shape[0]
+
+    @property
+    def places(self) -> int:
+        return math.prod(self.x.shape[2:])
+
+    @property
+    def out_places(self) -> int:
+        return math.prod(self.geometry.out_sizes(self.x, self.weight))
+
+    @property
+    def channels_last(self) -> bool:
+        return is_channels_last(self.x)
+
+    @property
+    def dense_image(self) -> bool:
+        """Whether this is an ordinary 2d convolution without groups."""
+        geometry = self.geometry
+        return geometry.spatial == 2 and geometry.groups == 1 and not geometry.transposed
+
+    @property
+    def pointwise(self) -> bool:
+        return self.dense_image and self.geometry.is_pointwise(self.weight.shape[3:])
+
+    @property
+    def mixed_bytes(self) -> int:
+        return self.batch * self.weight[0].numel() * self.weight.element_size()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A form and when it runs."""
+
+    form: Form
+    when: Callable[[Case], bool]
+
+
+LEAN = (
+    Rule(LEAN_FORMS["folded"], lambda case: case.batch == 1),
+    Rule(LEAN_FORMS["pointwise"], lambda case: case.pointwise and case.channels_last),
+    Rule(LEAN_FORMS["folded"], lambda case: case.pointwise and case.batch < FEW_SAMPLES),
+    Rule(LEAN_FORMS["tiled"], lambda case: case.pointwise),
+    Rule(LEAN_FORMS["separate"], lambda case: case.places >= LARGE_MAP and case.channels_last),
+    Rule(LEAN_FORMS["folded"], lambda case: case.places >= LARGE_MAP),
+    Rule(LEAN_FORMS["outputs"], lambda case: case.dense_image and case.channels_last),
+    Rule(LEAN_FORMS["outputs"], lambda case: case.dense_image and case.batch < FEW_SAMPLES),
+    Rule(LEAN_FORMS["outputs"], lambda case: case.dense_image and case.out_places < SMALL_MAP),
+    Rule(LEAN_FORMS["tiled"], lambda case: case.dense_image),
+    Rule(LEAN_FORMS["folded"], lambda case: case.out_places >= SMALL_MAP),
+    Rule(LEAN_FORMS["folded"], lambda case: case.mixed_bytes < SMALL_BANK),
+    Rule(plain.stacked, lambda case: True),
+)  # fmt: skip
+"""On a CPU in float32 or float64, with an autograd that needs no plain operators."""
+
+PLAIN = (
+    Rule(plain.averaged, lambda case: case.batch == 0),
+    Rule(plain.grouped, lambda case: case.batch == 1 or case.places >= LARGE_MAP),
+    Rule(plain.stacked, lambda case: True),
+)
+"""Everywhere else."""
+
+
+def choose(x: Tensor, pi: Tensor, weight: Tensor, geometry: ConvGeometry) -> Form:
+    """Return the form for these tensors."""
+    # Under export the batch is symbolic: any question about it would fix it in the graph.
+    if torch.compiler.is_exporting():
+        return plain.stacked
+    case = Case(x, weight, geometry)
+    rules = LEAN if _lean_applies(case) and not needs_plain_operators(x, pi, weight) else PLAIN
+    return next(rule.form for rule in rules if rule.when(case))
+
+
+def _lean_applies(case: Case) -> bool:
+    measured = case.x.device.type == "cpu" and case.x.dtype in (torch.float32, torch.float64)
+    same = case.x.dtype == case.weight.dtype
+    return measured and same and case.batch > 0 and case.geometry.symmetric(case.weight.shape[3:])

@@ -1,0 +1,96 @@
+"""What a form of execution is, and the base of the forms that bring their own backward."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from dynsurgeon.operators.geometry import ConvGeometry
+
+Form: TypeAlias = Callable[[Tensor, Tensor, Tensor, "Tensor | None", ConvGeometry], Tensor]
+"""``(x, pi, weight, bias, geometry) -> y``; see `run_dynamic_convolution`."""
+
+
+class Gradients(NamedTuple):
+    """Gradients of input, attention and bank; each None where it isn't needed."""
+
+    x: Tensor | None
+    pi: Tensor | None
+    weight: Tensor | None
+
+
+class Needs(NamedTuple):
+    """Which of `Gradients` are wanted."""
+
+    x: bool
+    pi: bool
+    weight: bool
+
+
+class LeanForm(ABC):
+    """A form whose backward mixes again instead of keeping what the forward mixed.
+
+    It keeps the input, the attention and the bank, so training takes little more memory than the
+    static network. Called like any `Form`; autograd and `torch.compile` see one operator.
+
+    Attributes:
+        name: Its name in the table of `lean`.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def convolve(
+        self, x: Tensor, pi: Tensor, weight: Tensor, geometry: ConvGeometry
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return ``(N, C_out, *spatial)`` without the bias, and what the backward needs besides."""
+
+    @abstractmethod
+    def gradients(
+        self,
+        grad: Tensor,
+        x: Tensor,
+        pi: Tensor,
+        weight: Tensor,
+        kept: Tensor | None,
+        geometry: ConvGeometry,
+        needs: Needs,
+    ) -> Gradients:
+        """Return the gradients for `grad`, the gradient of the output."""
+
+    def output(
+        self, x: Tensor, pi: Tensor, weight: Tensor, geometry: ConvGeometry
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return what `convolve` returns, the output in the memory format of `x`."""
+        y, kept = self.convolve(x, pi, weight, geometry)
+        return y.contiguous(memory_format=layout_of(x)), kept
+
+    def kept_channels(self, weight: Tensor, geometry: ConvGeometry) -> int:
+        """Channels of what `convolve` keeps, on the places of the output; 0 if it keeps nothing."""
+        return 0
+
+    def __call__(
+        self, x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
+    ) -> Tensor:
+        """Compute ``(N, C_out, *spatial)``, differentiably."""
+        from dynsurgeon.operators.execution.function import apply
+
+        return apply(self, x, pi, weight, bias, geometry)
+
+
+def layout_of(x: Tensor) -> torch.memory_format:
+    """Return the memory format that `x` is in, contiguous when it is in both or in none."""
+    if x.dim() == 4 and is_channels_last(x):
+        return torch.channels_last
+    return torch.contiguous_format
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether an image batch lies in memory channel by channel, and not also place by place."""
+    return x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(
+        memory_format=torch.channels_last
+    )  # fmt: skip

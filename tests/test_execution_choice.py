@@ -1,0 +1,110 @@
+"""Which form runs where: by shape, memory format, type of number, and what looks at the graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from references import deviation, reference_dynamic_conv
+from strategies import ConvCase
+from torch import Tensor, nn
+
+from dynsurgeon.config import DynamicConvConfig
+from dynsurgeon.operators import DynamicConv2d
+from dynsurgeon.operators.execution import LEAN_FORMS, LeanForm, choose
+from dynsurgeon.operators.execution.choice import LEAN
+
+Settings = dict[str, Any]
+THREE: Settings = {"kernel_size": 3, "padding": 1}
+ONE: Settings = {"kernel_size": 1}
+CASES: list[tuple[tuple[int, ...], Settings, bool, str]] = [
+    ((1, 8, 4, 4), THREE, False, "folded"),
+    ((8, 8, 10, 10), THREE, False, "folded"),
+    ((8, 8, 10, 10), THREE, True, "separate"),
+    ((8, 8, 10, 10), ONE, False, "tiled"),
+    ((3, 8, 10, 10), ONE, False, "folded"),
+    ((3, 8, 10, 10), ONE, True, "pointwise"),
+    ((8, 8, 10, 10), ONE | {"padding": 1}, False, "folded"),
+    ((8, 8, 7, 7), THREE, False, "tiled"),
+    ((8, 8, 7, 7), THREE, True, "outputs"),
+    ((3, 8, 7, 7), THREE, False, "outputs"),
+    ((8, 8, 7, 7), THREE | {"stride": 2}, False, "outputs"),
+    ((8, 8, 4, 4), THREE, False, "outputs"),
+    ((8, 8, 4, 4), THREE | {"groups": 8}, False, "folded"),
+    ((8, 8, 4, 4), {"kernel_size": 4, "padding": "same"}, False, "stacked"),
+    ((0, 8, 4, 4), THREE, False, "averaged"),
+]
+
+
+def name_of(form: Any) -> str:
+    return form.name if isinstance(form, LeanForm) else form.__name__
+
+
+def chosen(layer: DynamicConv2d, x: Tensor) -> str:
+    pi = torch.full((len(x), layer.experts), 1 / layer.experts, dtype=x.dtype)
+    return name_of(choose(x, pi, layer.weight, layer.geometry))
+
+
+def layer_of(settings: Settings, dtype: torch.dtype = torch.float32) -> DynamicConv2d:
+    return DynamicConv2d(8, 8, dtype=dtype, **settings)
+
+
+@pytest.mark.parametrize(("shape", "settings", "last", "expected"), CASES)
+def test_form_by_shape_and_layout(
+    shape: tuple[int, ...], settings: Settings, last: bool, expected: str
+) -> None:
+    x = torch.randn(shape)
+    x = x.to(memory_format=torch.channels_last) if last else x
+    assert chosen(layer_of(settings), x) == expected
+
+
+def test_a_large_bank_of_groups_on_a_small_map() -> None:
+    layer = DynamicConv2d(256, 256, 3, padding=1, groups=2)
+    assert chosen(layer, torch.randn(8, 256, 4, 4)) == "stacked"
+
+
+def test_every_form_is_chosen_somewhere() -> None:
+    assert {name_of(rule.form) for rule in LEAN} == set(LEAN_FORMS) | {"stacked"}
+
+
+@pytest.mark.parametrize(("shape", "settings", "last", "_"), CASES[:-1])
+def test_what_is_chosen_equals_the_reference(
+    shape: tuple[int, ...], settings: Settings, last: bool, _: str
+) -> None:
+    base = {"in_channels": 8, "out_channels": 8} | settings
+    case = ConvCase(nn.Conv2d, DynamicConvConfig(experts=3, temperature=1.0), (2, 8, 5, 5), 2, base)
+    module = case.perturbed()
+    x = torch.randn(shape, dtype=torch.float64)
+    x = x.to(memory_format=torch.channels_last) if last else x
+    few = [0, len(x) - 1]
+    assert deviation(module(x)[few], reference_dynamic_conv(module, x[few])) < 1e-11
+
+
+def test_half_precision_runs_on_plain_operators() -> None:
+    x = torch.randn(8, 8, 7, 7, dtype=torch.bfloat16)
+    assert chosen(layer_of(THREE, torch.bfloat16), x) == "stacked"
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert chosen(layer_of(THREE), torch.randn(8, 8, 7, 7)) == "stacked"
+
+
+def test_export_sees_the_stacked_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    assert chosen(layer_of(THREE), torch.randn(1, 8, 32, 32)) == "stacked"
+
+
+def test_transforms_of_functions_see_plain_operators() -> None:
+    layer, x = layer_of(THREE), torch.randn(8, 8, 7, 7)
+    seen: list[str] = []
+
+    def look(t: Tensor) -> Tensor:
+        seen.append(chosen(layer, t))
+        return t.sum()
+
+    torch.func.grad(look)(x)
+    torch.func.jvp(look, (x,), (x,))
+    with torch.autograd.forward_ad.dual_level():
+        make_dual: Any = torch.autograd.forward_ad.make_dual
+        look(make_dual(x, x))
+    assert seen == ["stacked"] * 3
+    assert chosen(layer, x) == "tiled"
