@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import reduce
 from typing import Any, ClassVar, Self, TypeAlias
 
 import torch
@@ -23,6 +22,8 @@ from dynsurgeon.config import DynamicReLUConfig
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
 from dynsurgeon.operators.attention import global_average, squeeze_layer
 from dynsurgeon.operators.forms import SMOOTH_FUNCTIONS, ActivationForm
+from dynsurgeon.operators.lines import maximum_of_lines
+from dynsurgeon.operators.overwrite import overwrite
 
 Lines: TypeAlias = Callable[["DynamicReLU", Tensor], Tensor]
 
@@ -135,7 +136,7 @@ class DynamicReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.inplace:
-            return x.copy_(self._activate(x.clone()))
+            return overwrite(x, self._activate(x.clone()))
         return self._activate(x)
 
     def _activate(self, x: Tensor) -> Tensor:
@@ -148,14 +149,11 @@ class DynamicReLU(nn.Module):
         return y
 
     def maximum_of_lines(self, x: Tensor) -> Tensor:
-        """Return ``max_k(a_k x + b_k)``, one 2-input maximum after the other.
-
-        That is much cheaper than stacking the K lines and reducing.
-        """
+        """Return ``max_k(a_k x + b_k)``."""
         if (lines := _forced.get()) is not None:
             return lines(self, x)
         slopes, offsets = self.coefficients(x)
-        return reduce(torch.maximum, (a * x + b for a, b in zip(slopes, offsets, strict=True)))
+        return maximum_of_lines(x, slopes, offsets)
 
     def theta(self, x: Tensor) -> Tensor:
         """Return what the head says of `x`: ``(N, 2 K C)``, or ``(N, 2 K)`` of kind A."""
