@@ -10,12 +10,12 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from references import deviation, reference_dynamic_conv
 from strategies import ConvCase, conv_cases
-from test_execution import MUTATIONS, largest_deviation, output_and_gradients
+from test_execution import MUTATIONS, largest_deviation, output_and_gradients, small_case
 from torch import Tensor, nn
 
 from dynsurgeon.config import DynamicConvConfig
 from dynsurgeon.operators import DynamicConv, KernelAttention
-from dynsurgeon.operators.execution import LEAN_FORMS, forced_form, tiled
+from dynsurgeon.operators.execution import LEAN_FORMS, folded, forced_form, tiled
 from dynsurgeon.operators.execution.form import is_channels_last
 
 TOLERANCE = 1e-11
@@ -94,6 +94,13 @@ def test_tiles_of_any_size(bytes_of_a_tile: int, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tiled, "TILE_BYTES", bytes_of_a_tile)
     case = image_case(3, out_channels=7)
     assert largest_deviation(case.perturbed(), case.input(), LEAN_FORMS["tiled"]) < TOLERANCE
+
+
+@pytest.mark.parametrize("bytes_of_a_chunk", [1, 1800, 4000])
+def test_chunks_of_any_size(bytes_of_a_chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folded, "CHUNK_BYTES", bytes_of_a_chunk)
+    case = small_case()
+    assert largest_deviation(case.perturbed(), case.input(), LEAN_FORMS["folded"]) < TOLERANCE
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)

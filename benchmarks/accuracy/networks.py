@@ -26,8 +26,8 @@ def _block(channels: int, out_channels: int, stride: int) -> nn.Module:
 
 
 def mobilenet() -> nn.Module:
-    """torchvision's mobilenet_v2 of width 0.25 for one channel, its first two strides 1."""
-    settings = [[1, 16, 1, 1], [6, 24, 2, 1], [6, 32, 2, 2], [6, 64, 2, 2], [6, 96, 1, 1]]
+    """torchvision's mobilenet_v2 of width 0.25 for one channel, maps of 14x14, 7x7 and 4x4."""
+    settings = [[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 2, 2], [6, 64, 2, 1], [6, 96, 1, 1]]
     net = mobilenet_v2(
         num_classes=CLASSES, width_mult=0.25, inverted_residual_setting=settings, dropout=0.0
     )

@@ -23,7 +23,9 @@ from torch import nn
 from variants import VARIANTS, Variant
 
 HERE = Path(__file__).parent
-PRETRAIN_EPOCHS = 12
+EPOCHS = {"conv4": 12, "mobilenet": 4}
+"""Epochs from scratch, and again for each variant."""
+
 PRETRAIN_RATE = 0.1
 DEFAULT_RATE = 0.1
 """The static twin's best learning rate of those tried; all variants are trained at it."""
@@ -83,7 +85,7 @@ def pretrained(images: Images, options: argparse.Namespace, seed: int) -> nn.Mod
     groups = [
         {"params": list(model.parameters()), "lr": PRETRAIN_RATE, "weight_decay": WEIGHT_DECAY}
     ]
-    fit(model, images.train_x, images.train_y, groups, epochs=PRETRAIN_EPOCHS, seed=seed)
+    fit(model, images.train_x, images.train_y, groups, epochs=EPOCHS[options.network], seed=seed)
     print("pretrained", seed, accuracy(model, images.test_x, images.test_y), flush=True)
     path.parent.mkdir(exist_ok=True)
     torch.save(model.state_dict(), path)
@@ -104,11 +106,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--images", choices=("clean", "corrupted"), default="clean")
     parser.add_argument("--network", choices=("conv4", "mobilenet"), default="conv4")
     parser.add_argument("--lr", type=float, default=DEFAULT_RATE)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, help="epochs of each variant, if others")
     parser.add_argument("--data", type=Path, default=DEBIAN_FOLDER)
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument("--cache", type=Path, default=HERE / "pretrained")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.epochs = options.epochs or EPOCHS[options.network]
+    return options
 
 
 if __name__ == "__main__":

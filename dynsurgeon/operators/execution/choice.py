@@ -20,16 +20,22 @@ from dynsurgeon.operators.execution.lean import LEAN_FORMS
 from dynsurgeon.operators.geometry import ConvGeometry
 
 LARGE_MAP = 100
-"""From this many places of the input on, mixing a kernel costs little beside convolving with it."""
+"""From this many places of a map on, mixing a kernel costs little beside convolving with it."""
 
 SMALL_MAP = 25
-"""Below this many places of the output, K convolutions cost less than a kernel for each sample."""
+"""Below this many places of the output, mixed kernels cost more than K convolutions."""
+
+LARGE_SAMPLE = 500_000
+"""Multiply-adds a sample below which calling a convolution takes longer than what it computes."""
 
 FEW_SAMPLES = 4
 """Below this many, what the static convolution computes comes out bit for bit at no great cost."""
 
-SMALL_BANK = 2_000_000
-"""Bytes of mixed kernels that stay in the cache, so that the size of the map doesn't matter."""
+SMALL_KERNEL = 10_000
+"""Numbers in a kernel below which one for each sample stays in the cache, whatever the map."""
+
+LARGE_KERNEL = 200_000
+"""Numbers in a kernel from which it is cheaper to mix it in tiles than to convolve with all K."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,10 @@ class Case:
         return math.prod(self.geometry.out_sizes(self.x, self.weight))
 
     @property
+    def large_map(self) -> bool:
+        return min(self.places, self.out_places) >= LARGE_MAP
+
+    @property
     def channels_last(self) -> bool:
         return is_channels_last(self.x)
 
@@ -67,8 +77,21 @@ class Case:
         return self.dense_image and self.geometry.is_pointwise(self.weight.shape[3:])
 
     @property
-    def mixed_bytes(self) -> int:
-        return self.batch * self.weight[0].numel() * self.weight.element_size()
+    def worth_a_call(self) -> bool:
+        """Whether one sample alone is work enough for a convolution of its own."""
+        macs = self.out_places * self.kernel
+        return self.large_map and macs >= LARGE_SAMPLE
+
+    @property
+    def kernel(self) -> int:
+        """Numbers in one kernel."""
+        return self.weight[0].numel()
+
+    @property
+    def worth_tiles(self) -> bool:
+        """Whether the mixed kernels are so large that unfolding the input is small beside them."""
+        large = self.kernel >= LARGE_KERNEL and self.out_places >= SMALL_MAP
+        return self.dense_image and large and self.batch >= FEW_SAMPLES
 
 
 @dataclass(frozen=True)
@@ -84,14 +107,12 @@ LEAN = (
     Rule(LEAN_FORMS["pointwise"], lambda case: case.pointwise and case.channels_last),
     Rule(LEAN_FORMS["folded"], lambda case: case.pointwise and case.batch < FEW_SAMPLES),
     Rule(LEAN_FORMS["tiled"], lambda case: case.pointwise),
-    Rule(LEAN_FORMS["separate"], lambda case: case.places >= LARGE_MAP and case.channels_last),
-    Rule(LEAN_FORMS["folded"], lambda case: case.places >= LARGE_MAP),
-    Rule(LEAN_FORMS["outputs"], lambda case: case.dense_image and case.channels_last),
-    Rule(LEAN_FORMS["outputs"], lambda case: case.dense_image and case.batch < FEW_SAMPLES),
-    Rule(LEAN_FORMS["outputs"], lambda case: case.dense_image and case.out_places < SMALL_MAP),
-    Rule(LEAN_FORMS["tiled"], lambda case: case.dense_image),
+    Rule(LEAN_FORMS["separate"], lambda case: case.worth_a_call and case.channels_last),
+    Rule(LEAN_FORMS["folded"], lambda case: case.large_map),
+    Rule(LEAN_FORMS["folded"], lambda case: case.kernel < SMALL_KERNEL),
+    Rule(LEAN_FORMS["tiled"], lambda case: case.worth_tiles and not case.channels_last),
+    Rule(LEAN_FORMS["outputs"], lambda case: case.dense_image),
     Rule(LEAN_FORMS["folded"], lambda case: case.out_places >= SMALL_MAP),
-    Rule(LEAN_FORMS["folded"], lambda case: case.mixed_bytes < SMALL_BANK),
     Rule(plain.stacked, lambda case: True),
 )  # fmt: skip
 """On a CPU in float32 or float64, with an autograd that needs no plain operators."""

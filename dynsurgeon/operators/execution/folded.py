@@ -1,29 +1,40 @@
-"""*folded*: a kernel mixed for each sample, the batch folded into the groups, one convolution.
+"""*folded*: a kernel mixed for each sample, samples folded into the groups of one convolution.
 
-The form of large maps, where mixing is small beside convolving.
+The form of large maps, where mixing is small beside convolving. The batch is taken in chunks whose
+kernels stay in the cache, one buffer for all: together they would be written to memory and read
+again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import torch
 from torch import Tensor
 
 from dynsurgeon.operators.execution.form import Gradients, LeanForm, Needs
-from dynsurgeon.operators.execution.mixing import mix, unmix
+from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.geometry import ConvGeometry
+
+CHUNK_BYTES = 4_000_000
+"""Size of the buffer. Of 1, 2, 4, 8 and 64 MB the fastest, or close to it, on all layers tried."""
 
 
 class Folded(LeanForm):
-    """Fold the batch into the groups; the backward mixes the kernels again."""
+    """Fold chunks of the batch into the groups; the backward mixes the kernels again."""
 
     name = "folded"
 
     def convolve(
         self, x: Tensor, pi: Tensor, weight: Tensor, geometry: ConvGeometry
     ) -> tuple[Tensor, None]:
-        """Convolve once, with ``N * groups`` groups."""
-        batch = len(x)
-        y = geometry.convolve(_fold(x), _kernels(pi, weight), None, batch * geometry.groups)
-        return y.view(batch, -1, *y.shape[2:]), None
+        """Convolve once a chunk, with as many times the groups as it has samples."""
+        maps = []
+        for part, kernels in _chunks(pi, weight):
+            groups = len(x[part]) * geometry.groups
+            y = geometry.convolve(_fold(x[part]), _stack(kernels), None, groups)
+            maps.append(y.view(len(kernels), -1, *y.shape[2:]))
+        return _join(maps), None
 
     def gradients(
         self,
@@ -35,23 +46,50 @@ class Folded(LeanForm):
         geometry: ConvGeometry,
         needs: Needs,
     ) -> Gradients:
-        """Differentiate that one convolution, and unmix its kernels' gradients."""
-        kernels, groups = _kernels(pi, weight), len(x) * geometry.groups
-        for_kernels = needs.pi or needs.weight
-        for_x, mixed = geometry.convolve_backward(
-            _fold(grad), _fold(x), kernels, groups, needs.x, for_kernels
+        """Differentiate each of these convolutions, and unmix their kernels' gradients."""
+        bank = weight.flatten(1)
+        for_x: list[Tensor] = []
+        for_pi: list[Tensor] = []
+        for_bank = torch.zeros_like(bank) if needs.weight else None
+        for part, kernels in _chunks(pi, weight):
+            groups = len(kernels) * geometry.groups
+            by_x, by_kernels = geometry.convolve_backward(
+                _fold(grad[part]), _fold(x[part]), _stack(kernels), groups,
+                needs.x, needs.pi or needs.weight,
+            )  # fmt: skip
+            if by_x is not None:
+                for_x.append(by_x.view(x[part].shape))
+            if by_kernels is not None:
+                mixed = by_kernels.view(len(kernels), -1)
+                if needs.pi:
+                    for_pi.append(mixed @ bank.t())
+                if for_bank is not None:
+                    for_bank.addmm_(pi[part].t(), mixed)
+        return Gradients(
+            _join(for_x) if needs.x else None,
+            _join(for_pi) if needs.pi else None,
+            None if for_bank is None else for_bank.view(weight.shape),
         )
-        for_x = None if for_x is None else for_x.view(x.shape)
-        if mixed is None:
-            return Gradients(for_x, None, None)
-        for_pi, for_bank = unmix(mixed.view(len(x), -1), pi, weight.flatten(1), needs)
-        return Gradients(for_x, for_pi, None if for_bank is None else for_bank.view(weight.shape))
+
+
+def _chunks(pi: Tensor, weight: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield samples and their kernels ``(n, *kernel)``, in one buffer for all chunks."""
+    bank, batch = weight.flatten(1), len(pi)
+    each = max(1, min(batch, CHUNK_BYTES // (bank.shape[1] * bank.element_size())))
+    buffer = bank.new_empty(each, bank.shape[1])
+    for start in range(0, batch, each):
+        part = slice(start, min(start + each, batch))
+        kernels = mix(pi[part], bank, out=buffer[: part.stop - start])
+        yield part, kernels.view(len(kernels), *weight.shape[1:])
 
 
 def _fold(x: Tensor) -> Tensor:
     return x.reshape(1, -1, *x.shape[2:])
 
 
-def _kernels(pi: Tensor, weight: Tensor) -> Tensor:
-    mixed = mix(pi, weight.flatten(1))
-    return mixed.view(len(pi) * weight.shape[1], *weight.shape[2:])
+def _stack(kernels: Tensor) -> Tensor:
+    return kernels.flatten(0, 1)
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
