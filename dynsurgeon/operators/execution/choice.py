@@ -25,17 +25,17 @@ LARGE_MAP = 100
 SMALL_MAP = 25
 """Below this many places of the output, mixed kernels cost more than K convolutions."""
 
+NUMBERS_A_PLACE = 2000
+"""Numbers in a kernel, over the places of its output, up to which mixed kernels cost little."""
+
+LARGE_KERNEL = 200_000
+"""Numbers in a kernel from which few samples' kernels fit into the cache at a time."""
+
 LARGE_SAMPLE = 500_000
 """Multiply-adds a sample below which calling a convolution takes longer than what it computes."""
 
 FEW_SAMPLES = 4
 """Below this many, what the static convolution computes comes out bit for bit at no great cost."""
-
-SMALL_KERNEL = 10_000
-"""Numbers in a kernel below which one for each sample stays in the cache, whatever the map."""
-
-LARGE_KERNEL = 200_000
-"""Numbers in a kernel from which it is cheaper to mix it in tiles than to convolve with all K."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,19 @@ class Case:
         return self.dense_image and self.geometry.is_pointwise(self.weight.shape[3:])
 
     @property
-    def worth_a_call(self) -> bool:
-        """Whether one sample alone is work enough for a convolution of its own."""
-        macs = self.out_places * self.kernel
-        return self.large_map and macs >= LARGE_SAMPLE
-
-    @property
     def kernel(self) -> int:
         """Numbers in one kernel."""
         return self.weight[0].numel()
+
+    @property
+    def cheap_to_mix(self) -> bool:
+        return self.kernel < NUMBERS_A_PLACE * self.out_places
+
+    @property
+    def worth_a_call(self) -> bool:
+        """Whether a convolution for each sample is better than one for a chunk of them."""
+        unlike_others = self.channels_last or self.kernel >= LARGE_KERNEL
+        return unlike_others and self.out_places * self.kernel >= LARGE_SAMPLE
 
     @property
     def worth_tiles(self) -> bool:
@@ -107,12 +111,10 @@ LEAN = (
     Rule(LEAN_FORMS["pointwise"], lambda case: case.pointwise and case.channels_last),
     Rule(LEAN_FORMS["folded"], lambda case: case.pointwise and case.batch < FEW_SAMPLES),
     Rule(LEAN_FORMS["tiled"], lambda case: case.pointwise),
-    Rule(LEAN_FORMS["separate"], lambda case: case.worth_a_call and case.channels_last),
-    Rule(LEAN_FORMS["folded"], lambda case: case.large_map),
-    Rule(LEAN_FORMS["folded"], lambda case: case.kernel < SMALL_KERNEL),
+    Rule(LEAN_FORMS["separate"], lambda case: case.large_map and case.worth_a_call),
+    Rule(LEAN_FORMS["folded"], lambda case: case.large_map or case.cheap_to_mix),
     Rule(LEAN_FORMS["tiled"], lambda case: case.worth_tiles and not case.channels_last),
     Rule(LEAN_FORMS["outputs"], lambda case: case.dense_image),
-    Rule(LEAN_FORMS["folded"], lambda case: case.out_places >= SMALL_MAP),
     Rule(plain.stacked, lambda case: True),
 )  # fmt: skip
 """On a CPU in float32 or float64, with an autograd that needs no plain operators."""
