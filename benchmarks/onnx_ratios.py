@@ -2,10 +2,14 @@
 
     python benchmarks/onnx_ratios.py resnet18:conv mobilenet_v2:conv --forms plain,native
     python benchmarks/onnx_ratios.py resnet18:both --forms native --batches 1,8 --profile
+    python benchmarks/onnx_ratios.py resnet18:conv-k1 resnet18:conv-k2 --forms native
+    python benchmarks/onnx_ratios.py resnet50:last-1x1 resnet50:balanced --forms native --files DIR
 
 A row a network and form, at batch 1 with the fixed batch and with the free one, then at larger
 batches with the free one. All files of a network are timed in the same rounds. Nothing else should
-be running.
+be running; with `--files` what was exported is kept, so that a second call does nothing but time.
+*Paired* is the median of the ratios round by round, in which the machine's drift cancels; *least*
+is the ratio of the fastest rounds.
 """
 
 from __future__ import annotations
@@ -13,13 +17,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import onnxruntime as ort
 import torch
 import torchvision
-from torch import nn
 
 import dynsurgeon as ds
 from dynsurgeon.measure.interleave import interleaved
@@ -31,6 +35,13 @@ CONFIGS = {
     "conv": ds.SurgeryConfig(activation=None),
     "relu": ds.SurgeryConfig(conv=None),
     "both": ds.SurgeryConfig(),
+    "last-1x1": ds.SurgeryConfig(preset="last-1x1"),
+    "balanced": ds.SurgeryConfig(preset="balanced"),
+} | {
+    f"conv-k{experts}": ds.SurgeryConfig(
+        activation=None, conv=ds.DynamicConvConfig(experts=experts)
+    )
+    for experts in (1, 2, 4, 8)
 }
 SIZE = (3, 224, 224)
 FREE = {"plain": "scan"}
@@ -41,29 +52,27 @@ def main() -> None:
     """Measure what the arguments name and print a table."""
     options = parse()
     torch.set_num_threads(options.threads)
-    print(json.dumps({**describe_machine(), "onnxruntime": ort.__version__,
-                      "threads": options.threads, "rounds": options.rounds}))  # fmt: skip
+    machine = {**describe_machine(), "onnxruntime": ort.__version__, "date": str(date.today())}
+    print(json.dumps(machine | {"threads": options.threads, "rounds": options.rounds}))
     load = others_load()
     print("| network | what | form | batch of the file | batch | static ms | dynamic ms | ratio | "
-          "ratio of the least | ms an image |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|---|---|")
+          "paired | least | ms an image |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for subject in options.subjects:
         with TemporaryDirectory() as folder:
-            measure(subject, Path(folder), options, load)
+            measure(subject, options.files or Path(folder), options, load)
 
 
 def measure(subject: str, folder: Path, options: argparse.Namespace, load: float | None) -> None:
     """Print the rows of one network."""
     name, what = subject.split(":")
-    torch.manual_seed(0)
-    static = getattr(torchvision.models, name)(weights=None).eval()
-    x = torch.randn(1, *SIZE)
-    dynamic = ds.convert(static, x, CONFIGS[what])
-    files = {("static", 1): export(static, folder / "static.onnx", x, 1, "rule")}
-    for form in options.forms:
-        files[form, 1] = export(dynamic, folder / f"{form}.onnx", x, 1, form)
-        free = FREE.get(form, form)
-        files[form, None] = export(dynamic, folder / f"{form}-any.onnx", x, None, free)
+    files = paths(name, what, folder, options.forms)
+    if options.fixed:
+        files = {key: path for key, path in files.items() if key[1] is not None}
+    if not all(path.exists() for path in files.values()):
+        export(name, what, files)
+    if options.export_only:
+        return
     for batch in options.batches:
         report(name, what, batch, files, options, load)
     if options.profile:
@@ -71,9 +80,28 @@ def measure(subject: str, folder: Path, options: argparse.Namespace, load: float
             print(f"{name} {what} {form}:", profile(files[form, 1], options.threads))
 
 
-def export(model: nn.Module, path: Path, x: torch.Tensor, batch: int | None, form: str) -> Path:
-    """Write one verified file."""
-    return ds.export_onnx(model, path, x, batch=batch, form=form).path
+def paths(
+    name: str, what: str, folder: Path, forms: list[str]
+) -> dict[tuple[str, int | None], Path]:
+    """Return each file by its form and batch."""
+    files: dict[tuple[str, int | None], Path] = {("static", 1): folder / f"{name}.onnx"}
+    for form in forms:
+        files[form, 1] = folder / f"{name}-{what}-{form}.onnx"
+        files[form, None] = folder / f"{name}-{what}-{form}-any.onnx"
+    return files
+
+
+def export(name: str, what: str, files: dict[tuple[str, int | None], Path]) -> None:
+    """Write the files that are missing, each verified."""
+    torch.manual_seed(0)
+    static = getattr(torchvision.models, name)(weights=None).eval()
+    x = torch.randn(1, *SIZE)
+    dynamic = ds.convert(static, x, CONFIGS[what])
+    for (form, batch), path in files.items():
+        model, chosen = (static, "rule") if form == "static" else (dynamic, form)
+        chosen = FREE.get(form, form) if batch is None else chosen
+        if not path.exists():
+            ds.export_onnx(model, path, x, batch=batch, form=chosen)
 
 
 def report(
@@ -92,7 +120,7 @@ def report(
         key: timed_session(path, [x if key in usable else x[:1]], threads=options.threads)
         for key, path in (one | usable).items()
     }
-    timings = interleaved(calls, rounds=max(5, options.rounds // batch), warmup=5)  # type: ignore[arg-type,var-annotated]
+    timings = interleaved(calls, rounds=max(5, options.rounds // batch), warmup=5)  # type: ignore[arg-type]
     base = timings["static", 1]  # type: ignore[index]
     for key in usable:
         if key[0] == "static":
@@ -101,8 +129,9 @@ def report(
         against = found.against(base)
         per_image = 1e3 * found.median / batch
         cells = [name, what, key[0], key[1] or "any", batch, f"{1e3 * base.median:.2f}"]
-        cells += [f"{1e3 * found.median:.2f}", f"{against.ratio / batch:.2f}"]
-        cells += [f"{against.least / batch:.2f}", f"{per_image:.2f}"]
+        cells += [f"{1e3 * found.median:.2f}"]
+        ratios = (against.ratio, against.paired, against.least)
+        cells += [f"{ratio / batch:.2f}" for ratio in ratios] + [f"{per_image:.2f}"]
         print("|", " | ".join(map(str, cells)), "|", flush=True)
     if warning := noise_warning(timings.values(), load):
         print(f"note: {warning}", flush=True)
@@ -118,7 +147,9 @@ def profile(path: Path, threads: int, runs: int = 20) -> str:
     feed = {session.get_inputs()[0].name: torch.randn(1, *SIZE).numpy()}
     for _ in range(runs):
         session.run(None, feed)
-    events = json.loads(Path(session.end_profiling()).read_text())
+    trace = Path(session.end_profiling())
+    events = json.loads(trace.read_text())
+    trace.unlink()
     spent: Counter[str] = Counter()
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("kernel_time"):
@@ -135,6 +166,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--fixed", action="store_true", help="only files of batch 1")
+    parser.add_argument("--files", type=Path, help="folder in which to keep the exported files")
+    parser.add_argument("--export-only", action="store_true", help="time nothing")
     return parser.parse_args()
 
 

@@ -5,8 +5,8 @@
     python benchmarks/torch_training_step.py resnet18:both --channels-last --compile
 
 A step is forward, loss and backward, in train mode. All networks of a row are timed in the same
-rounds. Memory is the most that torch's CPU allocator held during one step, on top of what the
-process held before, parameters and their gradients not counted. Nothing else should be running.
+rounds. Memory is the most that torch's CPU allocator gave out during one step: activations, what the
+backward needs, and the gradients, but not the parameters. Nothing else should be running.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
         kind: step(net.to(memory_format=layout).train(), x, labels)
         for kind, net in networks.items()
     }
-    print("| network | activations at their peak, MiB | ratio |\n|---|---|---|")
+    print("| network | peak of a step, MiB | ratio |\n|---|---|---|")
     memory = {kind: peak_bytes(run) for kind, run in steps.items()}
     for kind, size in memory.items():
         print(f"| {kind} | {size / 2**20:.0f} | {size / memory['static']:.2f} |", flush=True)
@@ -90,8 +90,8 @@ def compiled(net: nn.Module) -> nn.Module:
 
 
 def peak_bytes(run: Step) -> int:
-    """Return the most bytes held at once by tensors made during a step but for the gradients."""
-    run()  # the gradients that it leaves are not counted, nor what is made once
+    """Return the most bytes held at once by tensors made during a step."""
+    run()  # what is made once is not counted
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
     ) as profile:

@@ -10,13 +10,11 @@ from torch.utils.data import DataLoader, Subset
 
 import dynsurgeon as ds
 from dynsurgeon.errors import DataError
+from dynsurgeon.training.finetune.calibration import BATCH, SAMPLES
 from dynsurgeon.training.finetune.data import load_unlabelled
 
 from .loading import Subject
 from .normalization import statistics_of
-
-SAMPLES, BATCH = 4096, 64
-"""Images that attention is fitted to at most, and how many run at once."""
 
 
 def calibrate_on(

@@ -23,6 +23,7 @@ EXAMPLES = (
     "dynsurgeon finetune resnet18-dynamic --data photos --reset-head auto --baseline",
     "dynsurgeon finetune mynet-dynamic --model net.py:build --data fashion-mnist --epochs 18",
     "dynsurgeon finetune resnet18-dynamic --data photos --resume",
+    "dynsurgeon finetune resnet18-dynamic --data photos --lr 0.01 --attention-factor 0.1",
     "torchrun --nproc-per-node 4 -m dynsurgeon finetune resnet18-dynamic --data photos "
     "--precision bf16",
 )
@@ -44,8 +45,9 @@ def run(
     """Train the dynamic network in DIR on a folder of images.
 
     The output gets the network with the weights of its best epoch, which export and verify take as
-    they take DIR, and the checkpoints: after a kill at any moment, --resume goes on from the last
-    one to the same result. Under torchrun or accelerate launch, all processes share the work.
+    they take DIR, and the checkpoints. A network straight from convert has its attention fitted to
+    training images first. After a kill at any moment, --resume goes on from the last checkpoint to
+    the same result. Under torchrun or accelerate launch, all processes share the work.
     """
     settings = settings_of(recipe, machine)
     target = output or default_output(directory)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dynsurgeon.errors import ConfigError, StorageError
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 
-from .output import CHECKPOINTS, ONNX, check_free
+from .output import CHECKPOINTS, ONNX, RECEIPT, RECIPE, TENSORS, check_free
 from .training_options import DataOptions, RecipeOptions, RunOptions
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def prepare_output(directory: Path, *, resume: bool, force: bool) -> None:
     """
     if resume and force:
         raise ConfigError("--resume goes on with a run that --force would throw away; choose one")
+    _sweep(directory)
     last = directory / CHECKPOINTS / "last.pt"
     if resume:
         if not last.is_file():
@@ -58,6 +59,13 @@ def prepare_output(directory: Path, *, resume: bool, force: bool) -> None:
         )
     check_free(directory, force=force)
     shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what a run that was killed while it wrote its result has left."""
+    for name in (RECIPE, TENSORS, RECEIPT):
+        for part in directory.glob(f".{name}.*"):
+            part.unlink(missing_ok=True)
 
 
 def finetune_directory(
@@ -119,6 +127,7 @@ def settings_of(recipe: RecipeOptions, machine: RunOptions) -> FinetuneSettings:
     """
     values = {**vars(recipe), **vars(machine)}
     values["temperature_start"] = values.pop("temperature")
+    values["calibrate"] = "auto" if recipe.calibrate is None else recipe.calibrate
     values["freeze"] = tuple(recipe.freeze or ())
     values["optimizer"], values["precision"] = recipe.optimizer.value, machine.precision.value
     del values["resume"]

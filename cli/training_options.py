@@ -138,6 +138,24 @@ class RecipeOptions:
             show_default=False,
         ),
     ] = None
+    attention_factor: Annotated[
+        float,
+        Option(metavar="F", help="Rate of the attention over --lr.", rich_help_panel=RECIPE),
+    ] = 0.05
+    relu_factor: Annotated[
+        float,
+        Option(metavar="F", help="Rate of the DY-ReLUs' heads over --lr.", rich_help_panel=RECIPE),
+    ] = 1.0
+    calibrate: Annotated[
+        bool | None,
+        Option(
+            "--calibrate/--no-calibrate",
+            help="Fit the attention to training images first; the function stays. Default: where "
+            "the network comes straight from convert.",
+            rich_help_panel=RECIPE,
+            show_default=False,
+        ),
+    ] = None
     freeze: Annotated[
         list[str] | None,
         Option(

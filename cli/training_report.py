@@ -24,6 +24,7 @@ from .render import print_table, say
 
 if TYPE_CHECKING:
     from dynsurgeon.training.finetune.results import Epoch, Score
+    from dynsurgeon.training.report import AttentionReport
 
 
 class ProgressLines(Listener):
@@ -33,6 +34,10 @@ class ProgressLines(Listener):
         self.progress = progress
         self.epochs = 0
         self.task = None if progress is None else progress.add_task("starting", total=None)
+
+    def calibrated(self, report: AttentionReport) -> None:
+        """Say that training does not begin with a random attention."""
+        self._print(f"attention fitted to {report.samples} training images")
 
     def started(self, before: Score, steps: int, epochs: int) -> None:
         """Take in how long the run will be."""
@@ -97,6 +102,8 @@ def print_result(document: Mapping[str, Any], directory: Path) -> None:
             f"gain over the static network: {100 * gain['difference']:+.2f} points, standard "
             f"error {100 * gain['error']:.2f} on {gain['samples']} images"
         )
+    if found["calibration"] is not None:
+        say(f"the attention was fitted to {found['calibration']['samples']} training images first")
     for line in found["notes"]:
         say(f"note: {line}")
     say(f"wrote {directory}; next: dynsurgeon export {directory}")

@@ -54,8 +54,9 @@ def test_the_result_lies_beside_what_it_was_made_from(converted: CommandLine) ->
     assert [line.split()[0] for line in lines[1:3]] == ["dynamic,", "dynamic"]
     assert lines[-1] == "wrote dyn-finetuned; next: dynsurgeon export dyn-finetuned"
     assert [line.split(":")[0] for line in done.err.splitlines()] == [
-        "before", "epoch 1 of 2", "epoch 2 of 2"
+        "attention fitted to 20 training images", "before", "epoch 1 of 2", "epoch 2 of 2"
     ]  # fmt: skip
+    assert "the attention was fitted to 20 training images first" in lines
 
 
 def test_export_and_verify_take_the_result(converted: CommandLine) -> None:
@@ -100,6 +101,37 @@ def test_the_gain_over_the_static_network_is_printed(converted: CommandLine) -> 
     ]  # fmt: skip
     gain = receipt(converted)["finetuned"]["gain"]
     assert f"gain over the static network: {100 * gain['difference']:+.2f} points" in done.out
+
+
+def test_the_attention_is_fitted_once_or_never(converted: CommandLine) -> None:
+    convert = ("convert", "net.py:build", *SIZE, "--no-onnx", "--calibrate", "images", "-o", "fit")
+    assert converted(*convert).code == 0
+    words = ("--model", "net.py:build", "--data", "images", *QUICK, "--json")
+    for directory, more, samples in (
+        ("dyn", ("--no-calibrate",), None),
+        ("fit", (), None),
+        ("dyn", (), 20),
+    ):
+        done = converted("finetune", directory, *words, *more, "-o", "out", "--force")
+        found = done.document["finetuned"]["calibration"]
+        assert (found and found["samples"]) == samples
+    again = converted("finetune", "out", *words, "--calibrate")
+    assert again.code == 5
+    assert "calibrate right after convert" in again.err
+
+
+def test_rates_of_the_parts_are_kept_and_compared(converted: CommandLine) -> None:
+    factors = ("--bank-factor", "1", "--attention-factor", "0", "--relu-factor", "0.5")
+    assert finetune(converted, *factors).code == 0
+    settings = receipt(converted)["finetuned"]["settings"]
+    assert [settings[f"{part}_factor"] for part in ("bank", "attention", "relu")] == [1, 0, 0.5]
+    refused = finetune(converted, *factors[:4], "--resume")
+    assert refused.code == 6
+    assert "relu_factor was 0.5, now it is 1.0" in refused.error
+    for name in ("--bank-factor", "--attention-factor", "--relu-factor"):
+        refused = finetune(converted, name, "-1", "-o", "other")
+        assert refused.code == 2
+        assert f"{name[2:].replace('-', '_')} must not be below 0" in refused.error
 
 
 def test_python_loads_what_it_writes(converted: CommandLine) -> None:
@@ -193,6 +225,16 @@ def _original() -> Any:
 
 
 ORIGINAL = _original()
+
+
+def test_what_a_killed_write_left_is_swept_away(converted: CommandLine) -> None:
+    assert finetune(converted).code == 0
+    for words in (("--resume",), ("--force",)):
+        for name in (".model.safetensors.ab12cd", ".recipe.json.x", ".receipt.json.x"):
+            (converted.directory / "dyn-finetuned" / name).write_bytes(b"half of it")
+        assert finetune(converted, *words).code == 0
+        left = (converted.directory / "dyn-finetuned").iterdir()
+        assert sorted(path.name for path in left) == FILES
 
 
 def test_resuming_what_is_complete_keeps_the_onnx_file(converted: CommandLine) -> None:

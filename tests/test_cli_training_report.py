@@ -10,6 +10,7 @@ import pytest
 from dynsurgeon.cli.training_report import training_progress
 from dynsurgeon.training.finetune.listener import Listener
 from dynsurgeon.training.finetune.results import Epoch, Score
+from dynsurgeon.training.report import AttentionReport
 
 EPOCH = Epoch(1, {"dynamic": Score(0.5, 0.75)}, {"dynamic": Score(0.25, 0.8)}, 15.0)
 
@@ -17,6 +18,7 @@ EPOCH = Epoch(1, {"dynamic": Score(0.5, 0.75)}, {"dynamic": Score(0.25, 0.8)}, 1
 def play(*, shown: bool) -> None:
     with training_progress(shown=shown) as listener:
         print("a library talks")
+        listener.calibrated(AttentionReport((), 32))
         listener.started(Score(1.0, 0.1), 2, 1)
         listener.step(1, 0.5)
         listener.step(2, 0.5)
@@ -29,6 +31,7 @@ def test_without_a_terminal_there_are_lines_on_stderr(capsys: pytest.CaptureFixt
     assert out == ""
     assert err.splitlines() == [
         "a library talks",
+        "attention fitted to 32 training images",
         "before: 10.00% on the validation set",
         "epoch 1 of 1: dynamic 80.00% (train 75.00%, loss 0.5000)",
     ]

@@ -91,6 +91,23 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
         folder(tmp_path).read_last()
 
 
+def test_bytes_that_changed_on_the_disk_are_noticed(tmp_path: Path) -> None:
+    folder(tmp_path).write_last({"tensor": torch.zeros(1000)})
+    content = bytearray((tmp_path / "last.pt").read_bytes())
+    content[content.index(bytes(100))] ^= 1
+    (tmp_path / "last.pt").write_bytes(content)
+    with pytest.raises(ds.StorageError, match="is damaged: its content is not what was written"):
+        folder(tmp_path).read_last()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_there_is_anything(tmp_path: Path) -> None:
+    folder(tmp_path / "new" / "place").require_writable()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ds.StorageError, match="file': Not a directory"):
+        folder(tmp_path / "file" / "run").require_writable()
+
+
 def test_something_else_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ds.StorageError, match=r"there is no checkpoint .*last.pt'"):
         folder(tmp_path).read_last()

@@ -181,6 +181,8 @@ def test_a_killed_process_loses_nothing(tmp_path: Path, where: str) -> None:
     torch.set_num_threads(1)
     try:
         assert_same(run(**EVERYTHING), run(tmp_path, resume=True, **EVERYTHING))
+        left = sorted(os.listdir(tmp_path))
+        assert left == ["best-dynamic.pt", "best-static.pt", "last.pt"]
     finally:
         torch.set_num_threads(threads)
 
@@ -209,8 +211,10 @@ def test_an_earlier_run_is_not_overwritten(tmp_path: Path) -> None:
 def test_a_lost_best_checkpoint_is_told(tmp_path: Path) -> None:
     run(tmp_path)
     (tmp_path / "best-dynamic.pt").unlink()
+    record = Record()
     with pytest.raises(ds.StorageError, match="best-dynamic"):
-        run(tmp_path, resume=True)
+        run(tmp_path, resume=True, listener=record)
+    assert record.told == []  # at once, not at the end
 
 
 @pytest.mark.parametrize("baseline", [False, True])

@@ -9,7 +9,8 @@ from finetune_helpers import CLASSES, Blobs, blobs, dynamic_net
 from torch import nn
 
 import dynsurgeon as ds
-from dynsurgeon.training.finetune.launch import accelerators, check_classes
+from dynsurgeon.training.finetune.launch import accelerators, check_classes, check_parts
+from dynsurgeon.training.finetune.loading import Sharing
 
 
 def test_runs_of_different_precision_follow_each_other() -> None:
@@ -66,3 +67,15 @@ def test_the_network_must_tell_the_classes_apart() -> None:
 def test_a_sample_that_does_not_fit_the_network() -> None:
     with pytest.raises(ds.DataError, match="can't be run on the first sample"):
         check_classes(nn.Linear(5, 3), blobs())
+
+
+def test_one_sample_is_too_few_for_batch_norm_on_one_place() -> None:
+    small = nn.Sequential(
+        nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, len(CLASSES))
+    )
+    sharing = Sharing(batch=4, parts=4)
+    with pytest.raises(ds.ConfigError, match=r"one sample runs at a time, .* --freeze-batchnorm"):
+        check_parts(small, blobs(), ds.FinetuneSettings(), sharing)
+    check_parts(small, blobs(), ds.FinetuneSettings(freeze_batchnorm=True), sharing)
+    check_parts(small, blobs(), ds.FinetuneSettings(), Sharing(batch=4, parts=2))
+    check_parts(dynamic_net(), blobs(), ds.FinetuneSettings(), sharing)

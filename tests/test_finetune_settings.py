@@ -20,6 +20,7 @@ import dynsurgeon as ds
         ("warmup", -1), ("temperature_epochs", -1), ("bank_factor", -1), ("attention_factor", -1),
         ("relu_factor", None), ("optimizer", "adam"), ("precision", "fp8"), ("baseline", 1),
         ("freeze", "bank"), ("freeze", (1,)), ("shard", None),
+        ("calibrate", "always"), ("calibrate", 1), ("calibrate", None),
     ],
 )  # fmt: skip
 def test_what_is_not_valid_is_refused_by_its_name(name: str, value: Any) -> None:

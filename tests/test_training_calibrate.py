@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import TinyNet, TinyResNet, TinySharedConv, perturb_
+from nets import TinyNet, TinyResNet, perturb_
 from torch import Tensor, nn
 
 import dynsurgeon as ds
-
-Aim = Literal["features", "gradients"]
-AIMS: tuple[Aim, ...] = ("features", "gradients")
 
 
 def data(net: TinyNet, samples: int = 120) -> list[tuple[Tensor, Tensor]]:
@@ -28,15 +25,12 @@ def state(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("by", AIMS)
-def test_the_function_stays_bit_for_bit(by: Aim, tiny_net: TinyNet) -> None:
-    if isinstance(tiny_net, TinySharedConv) and by == "gradients":
-        pytest.skip("a detection head has no classes")
+def test_the_function_stays_bit_for_bit(tiny_net: TinyNet) -> None:
     samples = data(tiny_net)
     model = ds.convert(tiny_net, tiny_net.example())
     before, banks = model(samples[0][0]), state(model)
     flags = [m.training for m in model.modules()]
-    ds.calibrate(model, samples, by=by)
+    ds.calibrate(model, samples)
     assert torch.equal(model(samples[0][0]), before)
     changed = {n for n, v in model.state_dict().items() if not torch.equal(v, banks[n])}
     assert changed
@@ -45,14 +39,13 @@ def test_the_function_stays_bit_for_bit(by: Aim, tiny_net: TinyNet) -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
-@pytest.mark.parametrize("by", AIMS)
 @pytest.mark.parametrize(("entropy", "temperature"), [(0.65, 1.0), (0.3, 1.0), (0.8, 30.0)])
 def test_the_attention_has_the_entropy_and_every_kernel_its_share(
-    by: Aim, entropy: float, temperature: float, tiny_resnet: TinyNet
+    entropy: float, temperature: float, tiny_resnet: TinyNet
 ) -> None:
     model = ds.convert(tiny_resnet, tiny_resnet.example())
     samples = data(tiny_resnet)
-    report = ds.calibrate(model, samples, by=by, entropy=entropy, temperature=temperature)
+    report = ds.calibrate(model, samples, entropy=entropy, temperature=temperature)
     for site in report.sites:
         assert site.entropy == pytest.approx(entropy, abs=0.01)
         assert site.temperature == temperature
@@ -78,31 +71,13 @@ def test_samples_of_four_kinds_lead_to_four_kernels() -> None:
     assert {k for _, k in routes} == {0, 1, 2, 3}
 
 
-def test_gradients_aim_at_what_pulls_the_kernel() -> None:
-    """Channel 0 varies most but means nothing; channel 1 says which way the kernel should go."""
-    conv = ds.DynamicConv2d.from_static(
-        nn.Conv2d(4, 1, 1, bias=False), ds.DynamicConvConfig(experts=2)
-    )
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(400, 4, 5, 5, generator=generator) * 0.1
-    loud = torch.randn(400, generator=generator).sign()
-    quiet = torch.randn(400, generator=generator).sign()
-    x[:, 0] += 3 * loud.view(-1, 1, 1)
-    x[:, 3] += 3 * loud.view(-1, 1, 1)
-    x[:, 1] += 0.5 * quiet.view(-1, 1, 1)
-    target = quiet.view(-1, 1, 1, 1) * x[:, 2:3]
-
-    def loss(outputs: Tensor, batch: Any) -> Tensor:
-        return F.mse_loss(outputs, batch[1], reduction="sum")
-
-    model = nn.Sequential(conv)
-    agreement = {}
-    for by in AIMS:
-        ds.calibrate(model, [(x, target)], by=by, loss=loss, entropy=0.4, shrinkage=0.05)
-        side = conv.attention(x)[:, 0] > 0.5
-        agreement[by] = abs(float((side == (quiet > 0)).float().mean()) - 0.5)
-    assert agreement["gradients"] > 0.45
-    assert agreement["features"] < 0.2
+def test_each_attention_can_keep_its_temperature(tiny_resnet: TinyNet) -> None:
+    model = ds.convert(tiny_resnet, tiny_resnet.example())
+    convs = [m for m in model.modules() if isinstance(m, ds.DynamicConv2d)]
+    convs[0].attention.temperature.fill_(7.0)
+    report = ds.calibrate(model, data(tiny_resnet), temperature=None)
+    assert [site.temperature for site in report.sites] == [7.0, *[30.0] * (len(convs) - 1)]
+    assert all(site.entropy == pytest.approx(0.65, abs=0.01) for site in report.sites)
 
 
 def test_kernels_separate_at_once() -> None:
@@ -136,7 +111,7 @@ def test_the_same_seed_gives_the_same_attention(tiny_resnet: TinyNet) -> None:
 def test_the_randomness_outside_is_not_touched(tiny_resnet: TinyNet) -> None:
     model = ds.convert(tiny_resnet, tiny_resnet.example())
     before = torch.random.get_rng_state()
-    ds.calibrate(model, data(tiny_resnet), by="gradients")
+    ds.calibrate(model, data(tiny_resnet))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -164,7 +139,7 @@ def test_other_precisions(dtype: torch.dtype) -> None:
     model = ds.convert(net, net.example())
     samples = [(x.to(dtype), y) for x, y in data(net)]
     before = model(samples[0][0])
-    ds.calibrate(model, samples, by="gradients")
+    ds.calibrate(model, samples)
     assert torch.equal(model(samples[0][0]), before)
 
 
@@ -172,7 +147,7 @@ def test_frozen_networks_are_calibrated_too(tiny_resnet: TinyNet) -> None:
     tiny_resnet.requires_grad_(False)
     model = ds.convert(tiny_resnet, tiny_resnet.example())
     before = [p.requires_grad for p in model.parameters()]
-    report = ds.calibrate(model, data(tiny_resnet), by="gradients")
+    report = ds.calibrate(model, data(tiny_resnet))
     assert not report.notes
     assert [p.requires_grad for p in model.parameters()] == before
 
@@ -192,9 +167,9 @@ def test_kernels_that_differ_are_refused(tiny_resnet: TinyNet) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"by": "hope"}, "by must be one of features, gradients, got 'hope'"),
         ({"entropy": 1.0}, "entropy must be between 0 and 1, got 1.0"),
         ({"temperature": 0.0}, "temperature must be a number above 0"),
+        ({"shrinkage": -1}, "shrinkage must be a number above 0"),
         ({"samples": 0}, "samples must be a whole number of at least 1"),
     ],
 )
@@ -202,12 +177,6 @@ def test_what_is_refused(arguments: dict[str, Any], message: str, tiny_resnet: T
     model = ds.convert(tiny_resnet, tiny_resnet.example())
     with pytest.raises(ds.ConfigError, match=message):
         ds.calibrate(model, data(tiny_resnet), **arguments)
-
-
-def test_gradients_need_labels(tiny_resnet: TinyNet) -> None:
-    model = ds.convert(tiny_resnet, tiny_resnet.example())
-    with pytest.raises(ds.ConfigError, match=r"batches of \(inputs, labels\), or a loss"):
-        ds.calibrate(model, [tiny_resnet.example(20)], by="gradients")
 
 
 def test_a_static_model_is_refused(tiny_resnet: TinyNet) -> None:

@@ -123,6 +123,7 @@ def test_the_table_and_the_plain_values(tiny_resnet: TinyNet) -> None:
     values = json.loads(json.dumps(report.to_dict()))
     assert values["sites"][0]["name"] == report.sites[0].name
     assert values["samples"] == 4
+    assert type(report).from_dict(values) == report
 
 
 def test_what_is_refused(tiny_resnet: TinyNet) -> None:

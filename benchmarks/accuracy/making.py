@@ -29,17 +29,14 @@ def make_variant(
     model: nn.Module, variant: Variant, images: Images, lr: float, steps: int, seed: int
 ) -> Made:
     """Convert `model` as `variant` says, and calibrate it on the first training images."""
-    x, y = images.train_x[:CALIBRATION_SAMPLES], images.train_y[:CALIBRATION_SAMPLES]
-    samples = list(zip(x.split(250), y.split(250), strict=True))
+    samples = images.train_x[:CALIBRATION_SAMPLES].split(250)
     every_step: Callable[[], None] = lambda: None  # noqa: E731
     start: dict[str, Any] = {}
     if variant.experts or variant.relu:
-        model = ds.convert(model, x[:2], surgery(variant, seed))
+        model = ds.convert(model, samples[0][:2], surgery(variant, seed))
     if variant.experts:
-        if variant.start in ("features", "gradients"):
-            report = ds.calibrate(
-                model, samples, by=variant.start, entropy=variant.entropy, samples=None, seed=seed
-            )
+        if variant.start == "calibrated":
+            report = ds.calibrate(model, samples, entropy=variant.entropy, samples=None, seed=seed)
             start = {"start": report.to_dict()["sites"]}
         if variant.heat != 1:
             schedule = ds.TemperatureSchedule(model, start=variant.heat, steps=steps // 2)

@@ -13,8 +13,7 @@ class Variant:
     Attributes:
         experts: K of the dynamic convolutions, or 0 to leave the convolutions static.
         relu: Kind of the DY-ReLUs, or None to leave the activations static.
-        start: Start of the dynamic convolutions: as converted, or calibrated by features or by
-            gradients.
+        start: Start of the dynamic convolutions: as converted, or calibrated.
         entropy: Mean entropy of a calibrated attention, over log K.
         heat: First temperature; annealed to 1 over the first half of the steps unless it is 1.
         bank_factor: Learning rate of the kernels over the base rate; sqrt(K) when None.
@@ -25,7 +24,7 @@ class Variant:
 
     experts: int = 0
     relu: Literal["A", "B", "C"] | None = None
-    start: Literal["identical", "zero-sum", "features", "gradients"] = "features"
+    start: Literal["identical", "zero-sum", "calibrated"] = "calibrated"
     entropy: float = 0.65
     heat: float = 1.0
     bank_factor: float | None = None
@@ -51,7 +50,6 @@ VARIANTS = {
     "conv-bank-4": Variant(experts=4, bank_factor=4.0),
     "conv-entropy-0.4": Variant(experts=4, entropy=0.4),
     "conv-entropy-0.85": Variant(experts=4, entropy=0.85),
-    "conv-gradients": Variant(experts=4, start="gradients"),
     "conv-k1": Variant(experts=1),
     "conv-k2": Variant(experts=2),
     "conv-k8": Variant(experts=8),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -69,6 +69,14 @@ class AttentionReport:
             "samples": self.samples,
             "notes": list(self.notes),
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> AttentionReport:
+        """Build it from `to_dict`, or from `dataclasses.asdict`."""
+        sites = (
+            SiteAttention(**{**site, "leads": tuple(site["leads"])}) for site in values["sites"]
+        )
+        return cls(tuple(sites), values["samples"], tuple(values["notes"]))
 
     def __str__(self) -> str:
         rows = [HEADER, *(_row(site) for site in self.sites)]

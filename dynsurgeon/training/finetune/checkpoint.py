@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
+import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -26,6 +28,16 @@ from dynsurgeon.training.finetune.settings import FinetuneSettings
 FORMAT = 1
 LAST = "last.pt"
 State = dict[str, Any]
+DAMAGE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    UnpicklingError,
+    zipfile.BadZipFile,
+)
+"""What reading a damaged file can raise."""
 
 
 class CheckpointFolder:
@@ -54,6 +66,21 @@ class CheckpointFolder:
                 f"'{self.folder}' holds the checkpoints of an earlier run; resume it, or choose "
                 "another folder"
             )
+
+    def require_writable(self) -> None:
+        """Make sure that files can be written here, and leave nothing behind.
+
+        Raises:
+            StorageError: They can't be.
+        """
+        folder = self.folder.absolute()
+        place = next(path for path in (folder, *folder.parents) if path.exists())
+        try:
+            tempfile.TemporaryFile(dir=place).close()
+        except OSError as error:
+            raise StorageError(
+                f"can't write '{self.folder}': '{place}': {error.strerror}"
+            ) from error
 
     def write_last(self, state: State) -> None:
         """Replace the checkpoint that training goes on from.
@@ -94,6 +121,8 @@ class CheckpointFolder:
     def _write(self, name: str, state: State) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            for part in self.folder.glob(".*.pt.*"):  # of a write that was killed
+                part.unlink(missing_ok=True)
             with staged(self.folder / name) as path, path.open("wb") as file:
                 torch.save(state, file)
                 file.flush()
@@ -108,10 +137,12 @@ class CheckpointFolder:
     def _read(self, name: str) -> State:
         path = self.folder / name
         try:
+            if zipfile.ZipFile(path).testzip() is not None:  # torch checks no sums
+                raise StorageError(f"'{path}' is damaged: its content is not what was written")
             state = torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError as error:
             raise StorageError(f"there is no checkpoint '{path}' to resume from") from error
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError) as error:
+        except DAMAGE as error:
             raise StorageError(f"'{path}' is damaged: {first_line(error)}") from error
         if not isinstance(state, dict):
             raise StorageError(f"'{path}' is no checkpoint of dynsurgeon")

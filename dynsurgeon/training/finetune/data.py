@@ -36,12 +36,15 @@ class TrainingData:
         val: The samples to measure accuracy on.
         classes: Names of the classes.
         facts: What a receipt says of the data, as plain JSON values.
+        plain: The samples of `train` without random transforms, for what is measured on them; None
+            where `train` has none.
     """
 
     train: Images
     val: Images
     classes: tuple[str, ...]
     facts: dict[str, Any] = field(default_factory=dict)
+    plain: Images | None = None
 
 
 class Transformed(Dataset[Sample]):
@@ -101,6 +104,7 @@ def load_images(
         Transformed(labelled.val, prepared.transform()),
         labelled.classes,
         facts,
+        Transformed(labelled.train, prepared.transform()),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -13,15 +14,20 @@ from dynsurgeon.recipe import recipe_of
 from dynsurgeon.surgery.copying import copy_of
 from dynsurgeon.surgery.randomness import forked_random
 from dynsurgeon.training.finetune.arm import Arm
+from dynsurgeon.training.finetune.calibration import calibrate_start
 from dynsurgeon.training.finetune.checkpoint import CheckpointFolder, identity_of
 from dynsurgeon.training.finetune.data import TrainingData
-from dynsurgeon.training.finetune.launch import accelerators, check_classes
+from dynsurgeon.training.finetune.launch import accelerators, check_classes, check_parts
 from dynsurgeon.training.finetune.listener import Listener
-from dynsurgeon.training.finetune.loading import steps_an_epoch
+from dynsurgeon.training.finetune.loading import Sharing, steps_an_epoch
+from dynsurgeon.training.finetune.rates import make_optimizer
 from dynsurgeon.training.finetune.results import FinetuneResult, Gain, Score
 from dynsurgeon.training.finetune.run import Run
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 from dynsurgeon.training.finetune.twin import static_twin
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def finetune(
@@ -37,6 +43,9 @@ def finetune(
 
         data = ds.load_images("photos", (3, 224, 224))
         result = ds.finetune(dynamic, data, ds.FinetuneSettings(epochs=20, baseline=True))
+
+    A network that comes straight from `convert` has its attention fitted to the training images
+    first, as `calibrate` does it, unless the settings say otherwise.
 
     Under ``torchrun`` or ``accelerate launch`` each process calls it with the same arguments, and a
     step's batch is divided among them. A resumed run ends with the very weights of one that was
@@ -60,7 +69,8 @@ def finetune(
         TrainingError: The loss or the weights are no finite numbers any more.
         StorageError: A checkpoint can't be written or read, or is of another run.
         RestoreError: A twin was asked for, and the network has left its exact start.
-        UnsupportedModelError: The network was not converted by dynsurgeon, or is no classifier.
+        UnsupportedModelError: The network was not converted by dynsurgeon, is no classifier, or
+            can't be calibrated as the settings insist.
     """
     settings, listener = settings or FinetuneSettings(), listener or Listener()
     recipe_of(dynamic)  # refuses what was not converted
@@ -75,15 +85,40 @@ def finetune(
             models["static"] = static_twin(dynamic)
         spare = {name: copy_of(m) for name, m in models.items()} if settings.shard else {}
         engines = stack.enter_context(accelerators(settings, len(models)))
+        sharing = _sharing(settings, engines[0])
+        calibration = None
+        if not resume:
+            _check_start(dynamic, settings, folder, engines[0])
+            check_parts(dynamic, data, settings, sharing)
+            calibration = calibrate_start(dynamic, data, settings, engines[0])
+            if calibration is not None:
+                listener.calibrated(calibration)
         arms = [
             Arm(name, model, settings, steps, engine)
             for (name, model), engine in zip(models.items(), engines, strict=True)
         ]
-        run = Run(arms, data, settings, folder, listener)
-        run.resume() if resume else run.start()
+        run = Run(arms, data, settings, sharing, folder, listener)
+        run.resume() if resume else run.start(calibration)
         run.train()
         scores, gain = run.finish()
         return _result(run, scores, gain, spare)
+
+
+def _sharing(settings: FinetuneSettings, engine: Accelerator) -> Sharing:
+    return Sharing(settings.batch, settings.accumulate, engine.process_index, engine.num_processes)
+
+
+def _check_start(
+    dynamic: nn.Module,
+    settings: FinetuneSettings,
+    folder: CheckpointFolder | None,
+    engine: Accelerator,
+) -> None:
+    # Before the minutes that calibration can take.
+    make_optimizer(dynamic, settings)
+    if folder is not None and engine.is_main_process:
+        folder.require_empty()
+        folder.require_writable()
 
 
 def _result(
@@ -106,6 +141,7 @@ def _result(
         history=tuple(progress.history),
         steps=run.steps * run.settings.epochs,
         processes=run.sharing.world,
+        calibration=progress.calibration,
         twin=models.get("static"),
     )
 

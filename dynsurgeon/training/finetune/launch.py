@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from dynsurgeon.errors import ConfigError, DataError
+from dynsurgeon.surgery.run import run_model
 from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.head import count_classes
+from dynsurgeon.training.finetune.loading import Sharing
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 
 if TYPE_CHECKING:
@@ -109,3 +111,23 @@ def check_classes(model: nn.Module, data: TrainingData) -> None:
             f"the data has {len(data.classes)} classes, but the network tells {found} apart; "
             "--reset-head auto puts a new last layer in its place"
         )
+
+
+def check_parts(
+    model: nn.Module, data: TrainingData, settings: FinetuneSettings, sharing: Sharing
+) -> None:
+    """Make sure that a network with BatchNorm can be trained on parts of this size.
+
+    Raises:
+        ConfigError: A part is one sample, and some BatchNorm sees one value of each channel in it.
+    """
+    if sharing.part_size > 1 or settings.freeze_batchnorm:
+        return
+    sample = data.train[0][0].unsqueeze(0).to(next(model.parameters()))
+    try:
+        run_model(model, (sample,), "train")
+    except ValueError as error:
+        raise ConfigError(
+            f"one sample runs at a time, which is too few for BatchNorm ({error}); choose a larger "
+            "batch, fewer accumulated parts, or --freeze-batchnorm"
+        ) from error

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dynsurgeon.training.finetune.results import Epoch, Score
+
+if TYPE_CHECKING:
+    from dynsurgeon.training.report import AttentionReport
 
 
 class Listener:
     """Is told what goes on, in every process; this one does nothing. Override what you need."""
+
+    def calibrated(self, report: AttentionReport) -> None:
+        """The attention was fitted to training images, before the run began."""
 
     def started(self, before: Score, steps: int, epochs: int) -> None:
         """The run begins or goes on; an epoch has `steps` steps."""

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dynsurgeon.errors import ConfigError, DataError
 from dynsurgeon.training.finetune.data import Images, TrainingData
-from dynsurgeon.training.finetune.seeds import order_of, seed_of
+from dynsurgeon.training.finetune.seeds import chosen_of, order_of, seed_of
 
 Key = tuple[int, int]
 """An epoch and the position of a sample in its dataset."""
@@ -142,6 +142,28 @@ def validation_batches(
     loaded = _load(data.val, len(data.classes), keys, 0, workers)
     for chunk, (inputs, labels) in zip(chunks, loaded, strict=True):
         yield inputs, labels, torch.tensor(chunk) < count
+
+
+def plain_batches(
+    data: TrainingData, most: int, size: int, *, seed: int, workers: int
+) -> Iterator[Tensor]:
+    """Yield inputs of the training set without augmentation, chosen at random.
+
+    Args:
+        data: Whose training set it is.
+        most: Samples at most.
+        size: Samples of a batch.
+        seed: Seed of the choice.
+        workers: Processes that read.
+
+    Raises:
+        DataError: An image can't be read, or a label is that of no class.
+    """
+    samples = data.train if data.plain is None else data.plain
+    chosen = chosen_of(seed, len(samples), most).tolist()  # type: ignore[arg-type]
+    keys = [[(0, index) for index in chosen[i : i + size]] for i in range(0, len(chosen), size)]
+    for inputs, _ in _load(samples, len(data.classes), keys, seed, workers):
+        yield inputs
 
 
 def _load(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+    from dynsurgeon.training.report import AttentionReport
+
 
 @dataclass(frozen=True)
 class Score:
@@ -93,6 +95,8 @@ class FinetuneResult:
         history: The epochs.
         steps: Steps of the optimizer.
         processes: Number of processes.
+        calibration: Attention of the dynamic network as fitted before its first step, or None where
+            it was left as it was.
         twin: The static twin with its best epoch's weights.
         notes: What a reader should know.
     """
@@ -105,6 +109,7 @@ class FinetuneResult:
     history: tuple[Epoch, ...]
     steps: int
     processes: int
+    calibration: AttentionReport | None = None
     twin: nn.Module | None = None
     notes: tuple[str, ...] = field(default=())
 
@@ -114,6 +119,7 @@ class FinetuneResult:
             "best_epoch": dict(self.best_epoch),
             "val": {name: asdict(score) for name, score in self.val.items()},
             "before": asdict(self.before),
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "gain": None if self.gain is None else asdict(self.gain),
             "history": [asdict(epoch) for epoch in self.history],
             "steps": self.steps,

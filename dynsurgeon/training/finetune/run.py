@@ -16,6 +16,7 @@ from dynsurgeon.training.finetune.loading import Sharing, steps_an_epoch, traini
 from dynsurgeon.training.finetune.meter import Meter
 from dynsurgeon.training.finetune.results import Epoch, Gain, Score
 from dynsurgeon.training.finetune.settings import FinetuneSettings
+from dynsurgeon.training.report import AttentionReport
 
 CHECK_EVERY = 20
 """Steps between looks at the loss on an accelerator, where each look waits for it."""
@@ -29,6 +30,7 @@ class Progress:
         epoch: Epochs that are complete.
         batch: Steps of the present epoch.
         before: Score of the dynamic network before its first step.
+        calibration: Its attention as fitted before that, if it was.
         history: The complete epochs.
         best: Each arm's best epoch.
     """
@@ -36,6 +38,7 @@ class Progress:
     before: Score
     epoch: int = 0
     batch: int = 0
+    calibration: AttentionReport | None = None
     history: list[Epoch] = field(default_factory=list)
     best: dict[str, int] = field(default_factory=dict)
 
@@ -48,18 +51,13 @@ class Run:
         arms: list[Arm],
         data: TrainingData,
         settings: FinetuneSettings,
+        sharing: Sharing,
         folder: CheckpointFolder | None,
         listener: Listener,
     ) -> None:
-        self.arms, self.data, self.settings, self.folder = arms, data, settings, folder
-        self.listener, self.accelerator = listener, arms[0].accelerator
+        self.arms, self.data, self.settings, self.sharing = arms, data, settings, sharing
+        self.folder, self.listener, self.accelerator = folder, listener, arms[0].accelerator
         self.main = self.accelerator.is_main_process
-        self.sharing = Sharing(
-            settings.batch,
-            settings.accumulate,
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
-        )
         count: int = len(data.train)  # type: ignore[arg-type]
         self.steps = steps_an_epoch(count, settings.batch)
         share = settings.batch // self.sharing.world
@@ -68,25 +66,25 @@ class Run:
         self.progress = Progress(Score(math.inf, 0.0))
         self.check_every = 1 if self.accelerator.device.type == "cpu" else CHECK_EVERY
 
-    def start(self) -> None:
-        """Measure the network before its first step.
-
-        Raises:
-            StorageError: There are checkpoints of an earlier run.
-        """
-        if self.folder is not None and self.main:
-            self.folder.require_empty()
+    def start(self, calibration: AttentionReport | None) -> None:
+        """Measure the network before its first step, and note what was done to its attention."""
         scores, _ = evaluate(
             self.arms[:1], self.data, self.sharing, self.settings.workers, averaged=False
         )
-        self.progress = Progress(scores["dynamic"])
+        self.progress = Progress(scores["dynamic"], calibration=calibration)
         self.listener.started(scores["dynamic"], self.steps, self.settings.epochs)
 
     def resume(self) -> None:
-        """Go on where the last checkpoint was written."""
+        """Go on where the last checkpoint was written.
+
+        Raises:
+            StorageError: A checkpoint is missing, damaged, or of another run.
+        """
         assert self.folder is not None
         state = self.folder.read_last()
         self.progress = _progress_from(state["progress"])
+        for name in self.progress.best:
+            self.folder.read_best(name)  # or its loss would be told at the very end
         for arm in self.arms:
             arm.load_state_dict(state["arms"][arm.name])
             self.meters[arm.name].load_state_dict(state["meters"][arm.name])
@@ -191,10 +189,12 @@ class Run:
 
 
 def _progress_from(state: dict[str, Any]) -> Progress:
+    calibration = state["calibration"]
     return Progress(
         Score(**state["before"]),
         state["epoch"],
         state["batch"],
+        None if calibration is None else AttentionReport.from_dict(calibration),
         [Epoch.from_dict(epoch) for epoch in state["history"]],
         dict(state["best"]),
     )

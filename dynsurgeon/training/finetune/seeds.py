@@ -17,6 +17,12 @@ def seed_of(*parts: int | str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def chosen_of(seed: int, count: int, most: int) -> Tensor:
+    """Return at most so many of `count` samples ``(most,)``, chosen at random."""
+    generator = Generator().manual_seed(seed_of("chosen", seed))
+    return randperm(count, generator=generator)[:most]
+
+
 def order_of(seed: int, epoch: int, count: int) -> Tensor:
     """Return the order ``(count,)`` in which an epoch goes through the training set."""
     return randperm(count, generator=Generator().manual_seed(seed_of("order", seed, epoch)))

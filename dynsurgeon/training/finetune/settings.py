@@ -10,6 +10,7 @@ from dynsurgeon.errors import ConfigError
 
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["no", "bf16", "fp16"]
+Calibrate = bool | Literal["auto"]
 
 OPTIONAL = ("temperature_start", "temperature_end", "clip_norm", "bank_factor")
 """Numbers that can be None."""
@@ -31,6 +32,9 @@ class FinetuneSettings:
         bank_factor: Rate of the kernels over `lr`, see `parameter_groups`; None for sqrt(K).
         attention_factor: Rate of the attentions over `lr`.
         relu_factor: Rate of the DY-ReLUs' heads over `lr`.
+        calibrate: Fit the attention to training images before the first step (`ds.calibrate`),
+            which changes nothing of the function; ``"auto"`` does where the kernels are the same
+            still and no attention has been fitted.
         freeze: Groups or globs on names of parameters that are not trained.
         optimizer: ``"sgd"`` (with Nesterov's `momentum`) or ``"adamw"``.
         momentum: Momentum of SGD.
@@ -64,6 +68,7 @@ class FinetuneSettings:
     bank_factor: float | None = None
     attention_factor: float = 0.05
     relu_factor: float = 1.0
+    calibrate: Calibrate = "auto"
     freeze: tuple[str, ...] = ()
     optimizer: Optimizer = "sgd"
     momentum: float = 0.9
@@ -104,6 +109,8 @@ class FinetuneSettings:
         if isinstance(self.freeze, str) or not all(isinstance(name, str) for name in self.freeze):
             raise ConfigError(f"freeze must be a tuple of names, got {self.freeze!r}")
         object.__setattr__(self, "freeze", tuple(self.freeze))
+        if not isinstance(self.calibrate, bool) and self.calibrate != "auto":
+            raise ConfigError(f"calibrate must be true, false or auto, got {self.calibrate!r}")
         for name in ("freeze_batchnorm", "baseline", "shard", "cpu"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, got {getattr(self, name)!r}")

@@ -1,0 +1,101 @@
+"""Before the first step: attention fitted to the training images, where it has not been yet.
+
+Nothing is stored to tell whether it has been: a new attention's weights lie within the bounds that
+torch draws a new layer from, and fitted ones do not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from dynsurgeon.operators import DynamicConv, KernelAttention
+from dynsurgeon.training.calibrate import calibrate, has_identical_kernels
+from dynsurgeon.training.finetune.data import TrainingData
+from dynsurgeon.training.finetune.loading import plain_batches
+from dynsurgeon.training.finetune.settings import FinetuneSettings
+from dynsurgeon.training.report import AttentionReport
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+SAMPLES, BATCH = 4096, 64
+"""Training images that attention is fitted to at most, and how many run at once at most."""
+
+
+def calibrate_start(
+    dynamic: nn.Module, data: TrainingData, settings: FinetuneSettings, engine: Accelerator
+) -> AttentionReport | None:
+    """Fit the attention to training images without augmentation, if the settings want it.
+
+    The first process does it, and all others get its attention. The network computes what it
+    computed before.
+
+    Args:
+        dynamic: The network before its first step, whole; put on the engine's device.
+        data: Whose training set it is.
+        settings: Whether; the seed; and the temperature that training ends at, which is set.
+        engine: Of this process.
+
+    Returns:
+        The attention as fitted; None if it was not.
+
+    Raises:
+        UnsupportedModelError: The settings insist, and there is no attention that could be fitted.
+        DataError: An image can't be read, or a label is that of no class.
+    """
+    if not settings.calibrate or (settings.calibrate == "auto" and not is_fresh(dynamic)):
+        return None
+    dynamic.to(engine.device)
+    report = None
+    if engine.is_main_process:
+        report = calibrate(
+            dynamic,
+            _batches(data, settings),
+            temperature=settings.temperature_end,
+            samples=None,
+            seed=settings.seed,
+        )
+    return report if engine.num_processes == 1 else _share(dynamic, report)
+
+
+def is_fresh(model: nn.Module) -> bool:
+    """Whether a network has attention, all as conversion made it, over kernels that are the same.
+
+    Sites of one kernel don't count: there is nothing to choose.
+    """
+    convolutions = [m for m in model.modules() if isinstance(m, DynamicConv) and m.experts > 1]
+    return bool(convolutions) and all(
+        has_identical_kernels(conv) and not _was_fitted(conv.attention) for conv in convolutions
+    )
+
+
+def _was_fitted(attention: KernelAttention) -> bool:
+    for layer in (attention.fc1, attention.fc2):
+        bound = 1.01 / math.sqrt(layer.in_features)  # and some room for half precision
+        if any(float(tensor.detach().abs().max()) > bound for tensor in layer.parameters()):
+            return True
+    return False
+
+
+def _batches(data: TrainingData, settings: FinetuneSettings) -> Iterator[Tensor]:
+    # Of the same size on any number of processes, which would make a difference in the roundings.
+    size = min(BATCH, max(settings.batch // settings.accumulate, 1))
+    return plain_batches(data, SAMPLES, size, seed=settings.seed, workers=settings.workers)
+
+
+@torch.no_grad()
+def _share(dynamic: nn.Module, report: AttentionReport | None) -> AttentionReport | None:
+    from accelerate.utils import broadcast, broadcast_object_list
+
+    for module in dynamic.modules():
+        if isinstance(module, KernelAttention):
+            for tensor in (*module.parameters(), *module.buffers()):
+                tensor.copy_(broadcast(tensor.clone()))
+    reports = [report]
+    broadcast_object_list(reports)
+    return reports[0]

@@ -1,0 +1,138 @@
+"""Attention is fitted before the first step where it has not been, and only then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from finetune_helpers import QUICK, SHAPE, Blobs, blobs, dynamic_net, same_tensors, static_net
+from nets import perturb_
+from torch import Tensor, nn
+
+import dynsurgeon as ds
+from dynsurgeon.training.finetune import calibration
+from dynsurgeon.training.finetune.calibration import is_fresh
+from dynsurgeon.training.finetune.loading import plain_batches
+
+
+def run(net: nn.Module, **changes: Any) -> ds.FinetuneResult:
+    settings = ds.FinetuneSettings(**{**QUICK, "cpu": True, "epochs": 1, **changes})
+    return ds.finetune(net, blobs(), settings)
+
+
+def images() -> list[Tensor]:
+    return [torch.stack([Blobs(26, 0)[i][0] for i in range(26)])]
+
+
+def fitted_net(**arguments: Any) -> nn.Module:
+    net = dynamic_net()
+    ds.calibrate(net, images(), **arguments)
+    return net
+
+
+def converted(**settings: Any) -> nn.Module:
+    config = ds.SurgeryConfig(conv=ds.DynamicConvConfig(**settings))
+    return ds.convert(static_net(), torch.zeros(2, *SHAPE), config)
+
+
+def relu_net() -> nn.Module:
+    config = ds.SurgeryConfig(conv=None, activation=ds.DynamicReLUConfig())
+    return ds.convert(static_net(), torch.zeros(2, *SHAPE), config)
+
+
+def test_a_converted_network_is_calibrated_first() -> None:
+    result = run(dynamic_net())
+    assert result.calibration is not None
+    (site,) = result.calibration.sites
+    assert (site.name, site.temperature, site.spread) == ("3", 1.0, 0.0)
+    assert site.entropy == pytest.approx(0.65, abs=0.01)
+    assert result.calibration.samples == 26
+    assert result.before == run(dynamic_net(), calibrate=False).before
+    assert result.to_dict()["calibration"]["samples"] == 26
+    assert not same_tensors(result.model, run(dynamic_net(), calibrate=False).model)
+
+
+def test_it_starts_as_if_it_had_been_calibrated_by_hand() -> None:
+    by_hand = dynamic_net()
+    data, settings = blobs(vary=False), ds.FinetuneSettings(**QUICK, seed=4)
+    batches = plain_batches(data, 4096, 8, seed=4, workers=0)
+    ds.calibrate(by_hand, batches, seed=4)
+    alone = ds.finetune(dynamic_net(), data, settings)
+    assert alone.calibration is not None
+    result = ds.finetune(by_hand, data, settings)
+    assert result.calibration is None  # it was before
+    assert same_tensors(alone.model, result.model)
+
+
+@pytest.mark.parametrize(
+    ("build", "fresh"),
+    [
+        (dynamic_net, True),
+        (lambda: converted(temperature=0.5), True),
+        (lambda: dynamic_net().bfloat16(), True),
+        (fitted_net, False),
+        (lambda: fitted_net(temperature=30.0), False),
+        (lambda: fitted_net(entropy=0.9), False),
+        (lambda: perturb_(dynamic_net()), False),
+        (lambda: converted(start="zero-sum"), False),
+        (lambda: converted(experts=1), False),
+        (relu_net, False),
+        (static_net, False),
+    ],
+)
+def test_what_a_network_says_of_its_attention(build: Any, fresh: bool) -> None:
+    assert is_fresh(build()) is fresh
+
+
+def test_what_has_no_attention_to_fit_is_left_alone_or_refused() -> None:
+    assert run(relu_net()).calibration is None
+    assert run(perturb_(dynamic_net())).calibration is None
+    with pytest.raises(ds.UnsupportedModelError, match="differ, so another attention"):
+        run(perturb_(dynamic_net()), calibrate=True)
+    with pytest.raises(ds.UnsupportedModelError, match="no dynamic convolution"):
+        run(relu_net(), calibrate=True)
+    again = run(fitted_net(entropy=0.3), calibrate=True)
+    assert again.calibration is not None
+    assert again.calibration.sites[0].entropy == pytest.approx(0.65, abs=0.01)
+
+
+def test_the_last_temperature_is_that_of_the_fit() -> None:
+    for end, wanted in ((2.0, 2.0), (None, 30.0)):
+        report = run(dynamic_net(), temperature_end=end).calibration
+        assert report is not None
+        assert report.sites[0].temperature == wanted
+        assert report.sites[0].entropy == pytest.approx(0.65, abs=0.01)
+
+
+def test_samples_are_plain_few_and_chosen_by_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "SAMPLES", 10)
+    plain = replace(blobs(), plain=Blobs(26, 0))
+
+    def chosen(data: ds.TrainingData, seed: int = 0) -> Tensor:
+        return torch.cat(list(plain_batches(data, 10, 4, seed=seed, workers=0)))
+
+    known = images()[0]
+    assert len(chosen(plain)) == 10
+    assert (
+        len({int((known - image).abs().sum((1, 2, 3)).argmin()) for image in chosen(plain)}) == 10
+    )
+    assert all((known == image).all((1, 2, 3)).any() for image in chosen(plain))
+    assert not torch.equal(chosen(plain), chosen(blobs()))  # these vary
+    assert torch.equal(chosen(blobs()), chosen(blobs()))
+    assert not torch.equal(chosen(plain), chosen(plain, seed=1))
+    report = run(dynamic_net()).calibration
+    assert report is not None
+    assert report.samples == 10
+
+
+def test_folders_give_plain_images(tmp_path: Any) -> None:
+    from finetune_helpers import write_images
+
+    write_images(tmp_path, ["a", "b"], 4)
+    data = ds.load_images(tmp_path, (3, 8, 8), augment="crop")
+    assert data.plain is not None
+    assert len(data.plain) == len(data.train)  # type: ignore[arg-type]
+    assert len({float(data.plain[0][0].sum()) for _ in range(10)}) == 1
+    assert data.plain[3][1] == data.train[3][1]
