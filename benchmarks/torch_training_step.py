@@ -5,7 +5,7 @@
     python benchmarks/torch_training_step.py resnet18:both --channels-last --compile
 
 A step is forward, loss and backward, in train mode. All networks of a row are timed in the same
-rounds. Memory is the most that torch's CPU allocator gave out during one step: activations, what the
+rounds. Memory is the most that torch's CPU allocator gave out during a step: activations, what the
 backward needs, and the gradients, but not the parameters. Nothing else should be running.
 """
 

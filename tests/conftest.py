@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from nets import TinyDual, TinyFunctional, TinyMobile, TinyNet, TinyResNet, TinySharedConv, perturb_
+from torchlib_once import torchlib_once
 
 # `pytest --hypothesis-profile=long` draws many more examples, the same ones each time too.
 _QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
@@ -27,6 +29,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 def seed() -> None:
     """Start each test at the same random state, whichever tests ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_torchlib() -> Iterator[None]:
+    """Export with translations that are built once; `torchlib_once` says why."""
+    with torchlib_once():
+        yield
 
 
 def _ready(net: TinyNet) -> TinyNet:

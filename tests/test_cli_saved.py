@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,23 @@ def saved(cli: CommandLine) -> Path:
     return cli.directory / "out"
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test that needs an ONNX file leaves a copy for the others."""
+    return tmp_path_factory.mktemp("kept") / "out"
+
+
 @pytest.fixture
-def exported(cli: CommandLine, saved: Path) -> Path:
-    """The same with one."""
-    assert cli("export", "out", *CODE).code == 0
-    return saved
+def exported(cli: CommandLine, kept: Path) -> Path:
+    """The same with one, in a copy of its own."""
+    out = cli.directory / "out"
+    if not kept.exists():
+        assert cli("convert", "net.py:build", *SIZE, "-o", "out", "--no-onnx").code == 0
+        assert cli("export", "out", *CODE).code == 0
+        shutil.copytree(out, kept)
+    else:
+        shutil.copytree(kept, out)
+    return out
 
 
 def change_recipe(directory: Path, **changes: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,21 @@ from dynsurgeon.export import export_onnx, verify_onnx
 @pytest.fixture
 def x() -> Tensor:
     return torch.randn(2, 3, 12, 12)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
+    torch.manual_seed(0)
+    net, path = perturbed(DynamicNet()), tmp_path_factory.mktemp("written") / "m.onnx"
+    export_onnx(net, path, torch.randn(2, 3, 12, 12))
+    return net, path
+
+
+@pytest.fixture
+def exported(written: tuple[nn.Module, Path], tmp_path: Path) -> tuple[nn.Module, Path]:
+    """One export for the module; each test gets a copy to change."""
+    net, path = written
+    return copy.deepcopy(net), Path(shutil.copy(path, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -41,9 +58,8 @@ def test_the_right_file_passes(options: dict[str, Any], x: Tensor, tmp_path: Pat
     assert [check.name for check in result.checks] == names
 
 
-def test_other_weights_do_not_pass(x: Tensor, tmp_path: Path) -> None:
-    net, path = perturbed(DynamicNet()), tmp_path / "m.onnx"
-    export_onnx(net, path, x)
+def test_other_weights_do_not_pass(x: Tensor, exported: tuple[nn.Module, Path]) -> None:
+    net, path = exported
     with torch.no_grad():
         net.get_parameter("conv1.weight").mul_(1.01)
     result = verify_onnx(net, path, x)
@@ -70,9 +86,10 @@ def unplug(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [truncate, rename, unlink, unplug])
-def test_damage_is_named(damage: Callable[[Path], None], x: Tensor, tmp_path: Path) -> None:
-    net, path = DynamicNet(), tmp_path / "m.onnx"
-    export_onnx(net, path, x)
+def test_damage_is_named(
+    damage: Callable[[Path], None], x: Tensor, exported: tuple[nn.Module, Path]
+) -> None:
+    net, path = exported
     damage(path)
     with pytest.raises(StorageError, match=str(path)):
         verify_onnx(net, path, x)

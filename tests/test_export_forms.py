@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,12 +19,16 @@ from export_nets import (
     perturbed,
     run_onnx,
 )
+from torch import nn
 
 import dynsurgeon.export.forms as table
 from dynsurgeon.export import export_onnx
+from dynsurgeon.export.capture import Captured
 from dynsurgeon.export.forms import CONV_FORMS, ConvSite
 from dynsurgeon.export.forms.site import explicit_pads, is_dynamic_conv
 from dynsurgeon.export.lowering import lower
+from dynsurgeon.export.signature import Signature
+from dynsurgeon.export.target import Target
 from dynsurgeon.operators import DynamicConv2d
 from dynsurgeon.operators.geometry import ConvGeometry
 
@@ -48,8 +53,8 @@ def test_every_geometry_in_every_form(
 
 
 def test_portable_form_has_constant_kernels_only(tmp_path: Path) -> None:
-    net = perturbed(conv_branches(2))
-    export_onnx(net, tmp_path / "m.onnx", branch_input(2), form="portable")
+    _, captured, target, names = _branches(2, None)
+    ir.save(lower(captured, target, names), tmp_path / "m.onnx")
     graph = onnx.load(tmp_path / "m.onnx").graph
     constants = {tensor.name for tensor in graph.initializer}
     kernels = [node.input[1] for node in graph.node if node.op_type.startswith("Conv")]
@@ -89,9 +94,7 @@ def _site(model: ir.Model) -> ConvSite:
 def test_every_geometry_in_the_forms_that_are_chosen_by_measurement(
     form: str, batch: int | None, spatial: int
 ) -> None:
-    net = perturbed(conv_branches(spatial))
-    kind = "portable" if batch is None else "rule"
-    captured, target, names = captured_graph(net, branch_input(spatial, batch or 2), kind, batch)
+    net, captured, target, names = _branches(spatial, batch)
     banks = {_weight(node): form for node in captured.model.graph if is_dynamic_conv(node)}
     lowered = lower(captured, replace(target, sites=banks), names)
     used = [node.op_type for node in lowered.graph]
@@ -100,6 +103,13 @@ def test_every_geometry_in_the_forms_that_are_chosen_by_measurement(
     with torch.no_grad():
         expected = list(net(x).values())
     assert_close(_run(lowered, x), expected)
+
+
+@cache  # a trace takes longer than all that the forms do with it, and stays as it is
+def _branches(spatial: int, batch: int | None) -> tuple[nn.Module, Captured, Target, Signature]:
+    net = perturbed(conv_branches(spatial))
+    kind = "portable" if batch is None else "rule"
+    return net, *captured_graph(net, branch_input(spatial, batch or 2), kind, batch)
 
 
 def _weight(node: ir.Node) -> str:

@@ -14,10 +14,11 @@ from export_nets import DynamicNet, body_of
 from dynsurgeon.export import export_onnx
 
 
-@pytest.fixture
-def stored(tmp_path: Path) -> onnx.ModelProto:
-    export_onnx(DynamicNet(), tmp_path / "m.onnx", torch.randn(2, 3, 12, 12))
-    return onnx.load(tmp_path / "m.onnx")
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
+    path = tmp_path_factory.mktemp("stored") / "m.onnx"
+    export_onnx(DynamicNet(), path, torch.randn(2, 3, 12, 12))
+    return onnx.load(path)
 
 
 def test_nodes_are_named_after_their_modules(stored: onnx.ModelProto) -> None:

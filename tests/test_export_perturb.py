@@ -35,7 +35,7 @@ def net() -> nn.Module:
 @pytest.fixture
 def state(net: nn.Module) -> dict[str, Tensor]:
     with torch.no_grad():
-        return stable_perturbation(net, (X,), torch.Generator().manual_seed(0))
+        return stable_perturbation(net, [(X,)], torch.Generator().manual_seed(0))
 
 
 def attentions(net: nn.Module, state: dict[str, Tensor]) -> list[Tensor]:
@@ -80,7 +80,7 @@ def test_outputs_differ_between_samples_and_stay_moderate(
 def test_the_network_stays_as_it_is(net: nn.Module) -> None:
     before = {key: value.clone() for key, value in net.state_dict().items()}
     with torch.no_grad():
-        stable_perturbation(net, (X,), torch.Generator().manual_seed(0))
+        stable_perturbation(net, [(X,)], torch.Generator().manual_seed(0))
     assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
     assert not any(module.training for module in net.modules())
@@ -107,9 +107,63 @@ def test_a_gentler_perturbation_is_taken_where_rounding_grows() -> None:
     net = nn.Sequential(*[DynamicConv2d(4, 4, 3, padding=1, config=config) for _ in range(6)])
     with torch.no_grad():
         strong = perturbed_state(net.eval(), (X,), torch.Generator().manual_seed(0), 1.0)
-        chosen = stable_perturbation(net, (X,), torch.Generator().manual_seed(0))
+        chosen = stable_perturbation(net, [(X,)], torch.Generator().manual_seed(0))
     assert strong.keys() == chosen.keys()
     assert all(bool(tensor.isfinite().all()) for tensor in chosen.values())
+
+
+def bottleneck_net() -> nn.Module:
+    """Depthwise convolutions between ReLU6, as deep as in a mobile network."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for _ in range(12):
+        for conv in (nn.Conv2d(16, 16, 1), nn.Conv2d(16, 16, 3, padding=1, groups=16)):
+            layers += [DynamicConv2d.from_static(conv), nn.BatchNorm2d(16), nn.ReLU6()]
+    return nn.Sequential(nn.Conv2d(3, 16, 1), *layers).eval()
+
+
+def test_a_channel_that_is_dead_where_weights_were_fitted_is_not_magnified_elsewhere() -> None:
+    conv = DynamicConv2d.from_static(nn.Conv2d(2, 2, 1, groups=2))
+    assert conv.bias is not None
+    net = nn.Sequential(conv, nn.BatchNorm2d(2)).eval()
+    seen = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    seen[:, 1] = 1e-7 * seen[:, 0]
+    with torch.no_grad():
+        conv.weight.fill_(1)
+        conv.bias.zero_()
+        state = perturbed_state(net, (seen,), torch.Generator().manual_seed(0))
+        other = functional_call(net, state, (seen[:, :1].expand_as(seen),))
+    assert float(state["1.running_var"].min()) > 1e-2 * float(state["1.running_var"].max())
+    assert float(other.abs().max()) < 20
+
+
+def test_the_network_must_be_tame_on_batches_it_was_not_fitted_to() -> None:
+    net, wild = start_net(), torch.full_like(X, float("nan"))
+    with torch.no_grad():
+        tame = stable_perturbation(net, [(X,)], torch.Generator().manual_seed(0))
+        chosen = stable_perturbation(net, [(wild,), (X,)], torch.Generator().manual_seed(0))
+    assert "1.running_mean" in tame
+    assert "1.running_mean" not in chosen  # the last, gentlest attempts leave BatchNorm alone
+
+
+def test_swapped_attention_shows_in_the_output_of_a_deep_network() -> None:
+    net = bottleneck_net()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 3, 8, 8, generator=generator)
+    with torch.no_grad():
+        state = stable_perturbation(net, [(x,)], generator)
+        right = functional_call(net, state, (x,))
+        for swap in (lambda pi: pi.roll(1, 0), lambda pi: pi.roll(1, 1)):
+            swapped = [
+                module.register_forward_hook(lambda _, __, pi, swap=swap: swap(pi))
+                for module in net.modules()
+                if isinstance(module, KernelAttention)
+            ]
+            wrong = functional_call(net, state, (x,))
+            for handle in swapped:
+                handle.remove()
+            # The tolerance of the check is 1e-5 of the largest output.
+            assert float((wrong - right).abs().max()) > 2e-4 * float(right.abs().max())
 
 
 def test_is_dynamic() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +97,20 @@ def test_coarsest_dtype() -> None:
         check_dtype(net.bfloat16(), ())
 
 
-@pytest.fixture
-def exported(tmp_path: Path) -> tuple[nn.Module, Path, Case]:
-    net, path, x = DynamicNet().eval(), tmp_path / "m.onnx", torch.randn(2, 3, 12, 12)
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path, Case]:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("written") / "m.onnx"
+    net, x = DynamicNet().eval(), torch.randn(2, 3, 12, 12)
     export_onnx(net, path, x)
     return net, path, Case("batch 2", 2, (x,))
+
+
+@pytest.fixture
+def exported(written: tuple[nn.Module, Path, Case], tmp_path: Path) -> tuple[nn.Module, Path, Case]:
+    """One export for the module; each test gets a copy to damage."""
+    net, path, case = written
+    return copy.deepcopy(net), Path(shutil.copy(path, tmp_path)), case
 
 
 def test_check_file_refuses_an_invalid_graph(exported: tuple[nn.Module, Path, Case]) -> None:
