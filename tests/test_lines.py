@@ -102,3 +102,14 @@ def test_channels_last_stays() -> None:
     leaves[0] = leaves[0].detach().to(memory_format=torch.channels_last)
     y = run(maximum_of_lines, leaves)
     assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels_last"])
+def test_compiled_ahead_of_time(last: bool) -> None:
+    torch._dynamo.reset()
+    leaves = inputs((2, 3, 4, 4), 2, shared=False)
+    if last:
+        leaves[0] = leaves[0].detach().to(memory_format=torch.channels_last).requires_grad_()
+    compiled: Any = torch.compile(maximum_of_lines, fullgraph=True, backend="aot_eager")
+    actual, expected = with_gradients(compiled, leaves), with_gradients(plain, leaves)
+    assert all(deviation(a, e, 1e-3) < TOLERANCE for a, e in zip(actual, expected, strict=True))

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from dynsurgeon.operators.execution.context import needs_plain_operators
+from dynsurgeon.operators.lines_operator import larger, larger_gradients, larger_line
 
 
 def maximum_of_lines(x: Tensor, slopes: Sequence[Tensor], offsets: Sequence[Tensor]) -> Tensor:
@@ -32,43 +33,31 @@ def maximum_of_lines(x: Tensor, slopes: Sequence[Tensor], offsets: Sequence[Tens
         offsets: K offsets, the same.
     """
     if _lean_applies(x, slopes):
-        y: Tensor = _MaximumOfTwo.apply(x, *slopes, *offsets)
+        apply = larger_line if torch.compiler.is_compiling() else _LargerLine.apply
+        y: Tensor = apply(x, *slopes, *offsets)
         return y
     # One 2-input maximum after the other: much cheaper than stacking the lines and reducing.
     return reduce(torch.maximum, (a * x + b for a, b in zip(slopes, offsets, strict=True)))
 
 
 def _lean_applies(x: Tensor, slopes: Sequence[Tensor]) -> bool:
-    # The second line's gradient is a difference of sums: too coarse in half precision. The
-    # compiler fuses the plain operators, and chooses by itself what to keep.
+    # The second line's gradient is a difference of sums: too coarse in half precision.
     if len(slopes) != 2 or x.dtype not in (torch.float32, torch.float64):
         return False
-    return not (torch.compiler.is_compiling() or needs_plain_operators(x, slopes[0]))
+    return not (torch.compiler.is_exporting() or needs_plain_operators(x, slopes[0]))
 
 
-class _MaximumOfTwo(torch.autograd.Function):
+class _LargerLine(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, a_1: Tensor, a_2: Tensor, b_1: Tensor, b_2: Tensor) -> Tensor:
         ctx.save_for_backward(x, a_1, a_2, b_1, b_2)
-        first = (a_1 * x).add_(b_1)
-        return torch.maximum(first, (a_2 * x).add_(b_2), out=first)
+        return larger(x, a_1, a_2, b_1, b_2)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
-        x, a_1, a_2, b_1, b_2 = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return _differentiable(grad, x, a_1, a_2, b_1, b_2)
-        buffer = (x * (a_1 - a_2)).add_(b_1 - b_2)
-        above = torch.ops.aten.threshold_backward(grad, buffer, 0)
-        for_x = (grad * a_2).addcmul_(above, a_1 - a_2)
-        b = above.sum_to_size(b_1.shape)
-        rest_of_b = grad.sum_to_size(b_2.shape) - b
-        a = torch.mul(above, x, out=buffer).sum_to_size(a_1.shape)
-        # where there is nothing to sum, `a` is the buffer itself
-        rest_of_a = (grad * x if a is buffer else torch.mul(grad, x, out=buffer)).sum_to_size(
-            a_2.shape
-        ) - a
-        return for_x, a, rest_of_a, b, rest_of_b
+            return _differentiable(grad, *ctx.saved_tensors)
+        return larger_gradients(grad, *ctx.saved_tensors)
 
 
 def _differentiable(grad: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
