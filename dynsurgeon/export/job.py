@@ -67,7 +67,8 @@ class Job:
         check_file(staged)
         result = self.prove(Trial("", staged, {}, self.target.half), result)
         if is_dynamic(self.model):
-            state = stable_perturbation(self.model, self.cases[-1].inputs, generator)
+            batches = [case.inputs for case in self.cases]
+            state = stable_perturbation(self.model, batches, generator)
             perturbed = folder / f"perturbed-{path.name}"
             self.write(perturbed, state)
             trial = Trial("perturbed, ", perturbed, state, self.target.half)

@@ -9,6 +9,7 @@ from end to end and rounding errors small.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -34,11 +35,13 @@ LINE_SPREAD = 0.3
 """Standard deviation of a DY-ReLU's theta."""
 NORM_SPREAD = 0.3
 """Standard deviation of the change of BatchNorm's factors and offsets."""
-ATTEMPTS = ((1.0, 4.0), (1.0, 8.0), (1.0, 16.0), (0.3, None), (0.1, None))
+LEAST_SPREAD = 0.1
+"""Channels that vary less than this share of their layer's mean count as varying that much."""
+ATTEMPTS = ((1.0, 2.0), (1.0, 4.0), (1.0, 6.0), (1.0, 8.0), (0.3, None), (0.1, None))
 """Strength and damping; the next one where the network blows rounding errors up."""
 LEAST_LENGTH = 1e-3
 """Hidden layers shorter than this count as this long."""
-ROUNDINGS = 8
+ROUNDINGS = 12
 """Roundings, of the largest output, that two exact forms in torch may differ by."""
 
 
@@ -48,20 +51,22 @@ def is_dynamic(model: nn.Module) -> bool:
 
 
 def stable_perturbation(
-    model: nn.Module, inputs: tuple[Any, ...], generator: torch.Generator
+    model: nn.Module, batches: Sequence[tuple[Any, ...]], generator: torch.Generator
 ) -> State:
     """Return the strongest perturbation under which rounding errors stay small.
 
     Args:
         model: The network, in eval mode; it stays as it is.
-        inputs: Positional inputs of several different samples.
+        batches: Positional inputs, one or more times. The weights are fitted to the last, of
+            several different samples; errors must be small on all, for a network that is tame
+            where it was fitted may be wild elsewhere.
         generator: Source of the random numbers, on the CPU.
     """
     state: State = {}
     for strength, damping in ATTEMPTS:
         state.clear()  # one such copy of a large bank is enough
-        state = perturbed_state(model, inputs, generator, strength, damping)
-        if _is_stable(model, state, inputs):
+        state = perturbed_state(model, batches[-1], generator, strength, damping)
+        if all(_is_stable(model, state, inputs) for inputs in reversed(batches)):
             break
     return state
 
@@ -179,7 +184,9 @@ def _fit_norm(damping: float, norm: nn.Module, args: tuple[Tensor, ...]) -> None
     x = args[0].float().transpose(0, 1).flatten(1)
     norm.running_mean.copy_(x.mean(1))
     spread = x.var(1, correction=0) + x.square().mean(1)  # a small one would magnify rounding
-    norm.running_var.copy_(spread * damping**2)
+    # A channel that is dead on these samples would be magnified without bound on others.
+    least = LEAST_SPREAD * float(spread.mean())
+    norm.running_var.copy_(spread.clamp(min=least) * damping**2)
 
 
 def _is_stable(model: nn.Module, state: State, inputs: tuple[Any, ...]) -> bool:
