@@ -90,13 +90,14 @@ def rate_table(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def site_table(rows: list[dict[str, Any]]) -> list[str]:
-    """What attention and kernels of seed 0 look like before and after training."""
+    """What attention and kernels of one seed look like before and after training."""
     found = by_variant(rows, DEFAULT_RATE)
     lines = ["| variant | site | entropy | varies | spread of kernels | leads % |",
              "|---|---|---|---|---|---|"]  # fmt: skip
     for name in ("conv-uncalibrated", "conv", "both"):
         for when in ("start", "end"):
-            for site in found.get(name, {}).get(0, {}).get(when, []):
+            runs = found.get(name, {})
+            for site in runs[min(runs)].get(when, []) if runs else []:
                 leads = " ".join(f"{100 * share:.0f}" for share in site["leads"])
                 lines.append(
                     f"| {MAIN.get(name, f'`{name}`')}, {when} | {site['name']} "

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dynsurgeon.operators.execution import operator
 from dynsurgeon.operators.execution.form import LeanForm, Needs
+from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.execution.plain import one_by_one
 from dynsurgeon.operators.geometry import ConvGeometry
 
@@ -28,16 +29,12 @@ def apply(
 ) -> Tensor:
     """Run a lean form; see `run_dynamic_convolution` for the arguments."""
     if bias is not None:
-        offsets = torch.addmm(bias[0], pi[:, 1:], bias[1:] - bias[0])
-        return apply(form, x, pi, weight, None, geometry) + _as_map(offsets, geometry)
+        offsets = mix(pi, bias).view(len(pi), -1, *[1] * geometry.spatial)
+        return apply(form, x, pi, weight, None, geometry) + offsets
     if torch.compiler.is_compiling():
         return operator.call(form, x, pi, weight, geometry)
     y: Tensor = _LeanFunction.apply(x, pi, weight, form, geometry)
     return y
-
-
-def _as_map(offsets: Tensor, geometry: ConvGeometry) -> Tensor:
-    return offsets.view(*offsets.shape, *[1] * geometry.spatial)
 
 
 class _LeanFunction(torch.autograd.Function):
