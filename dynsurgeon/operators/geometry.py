@@ -53,8 +53,8 @@ class ConvGeometry:
         x: Tensor,
         weight: Tensor,
         groups: int,
-        for_x: bool = True,
-        for_weight: bool = True,
+        for_x: bool,
+        for_weight: bool,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Return the gradients of `x` and `weight` in `convolve`, None where not wanted.
 
@@ -95,9 +95,8 @@ class ConvGeometry:
 
     def out_sizes(self, x: Tensor, weight: Tensor) -> list[int]:
         """Sizes of the output's spatial axes, for a kernel or a bank of them as `weight`."""
-        kernel, padding = weight.shape[-self.spatial :], self.int_padding(
-            weight.shape[-self.spatial :]
-        )  # fmt: skip
+        kernel = weight.shape[-self.spatial :]
+        padding = self.int_padding(kernel)
         parts = zip(x.shape[2:], kernel, self.stride, padding, self.dilation, strict=True)
         if self.transposed:
             extra = self.output_padding or (0,) * self.spatial

@@ -31,7 +31,7 @@ class Folded(LeanForm):
         """Convolve once a chunk, with as many times the groups as it has samples."""
         maps = []
         for part, kernels in _chunks(pi, weight):
-            groups = len(x[part]) * geometry.groups
+            groups = len(kernels) * geometry.groups
             y = geometry.convolve(_fold(x[part]), _stack(kernels), None, groups)
             maps.append(y.view(len(kernels), -1, *y.shape[2:]))
         return _join(maps), None

@@ -84,9 +84,7 @@ class LeanForm(ABC):
 
 def layout_of(x: Tensor) -> torch.memory_format:
     """Return the memory format that `x` is in, contiguous when it is in both or in none."""
-    if x.dim() == 4 and is_channels_last(x):
-        return torch.channels_last
-    return torch.contiguous_format
+    return torch.channels_last if is_channels_last(x) else torch.contiguous_format
 
 
 def is_channels_last(x: Tensor) -> bool:
