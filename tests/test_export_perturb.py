@@ -11,8 +11,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dynsurgeon.config import DynamicConvConfig
-from dynsurgeon.export.perturb import is_dynamic, perturbed_state, stable_perturbation
+from dynsurgeon.export.perturb import (
+    ATTEMPTS,
+    is_dynamic,
+    perturbed_state,
+    stable_perturbation,
+)
 from dynsurgeon.operators import DynamicConv2d, DynamicReLUB, DynamicReLUC, KernelAttention
+from dynsurgeon.operators.execution import forced_form, grouped, stacked
 
 
 def start_net() -> nn.Module:
@@ -101,15 +107,60 @@ def test_a_tied_weight_changes_under_each_of_its_keys() -> None:
     assert state["0.weight"] is state["1.weight"]
 
 
+class Steep(nn.Module):
+    """A wave so steep that a layer after another makes a rounding error larger."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(5 * x)
+
+
+def steep_net() -> nn.Module:
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for _ in range(8):
+        conv = DynamicConv2d.from_static(nn.Conv2d(4, 4, 3, padding=1))
+        layers += [conv, nn.BatchNorm2d(4), Steep()]
+    return nn.Sequential(*layers).eval()
+
+
+def rounding(net: nn.Module, state: dict[str, Tensor]) -> float:
+    """How far two exact forms lie apart, over the largest output."""
+    found = []
+    for form in (grouped, stacked):
+        with forced_form(form):
+            found.append(functional_call(net, state, (X,)))
+    return float((found[0] - found[1]).abs().max() / found[0].abs().max())
+
+
 def test_a_gentler_perturbation_is_taken_where_rounding_grows() -> None:
-    # A softmax as sharp as this turns the last bits of its logits into other kernels.
+    net = steep_net()
+    with torch.no_grad():
+        strong = perturbed_state(net, (X,), torch.Generator().manual_seed(0), *ATTEMPTS[0])
+        chosen = stable_perturbation(net, [(X,)], torch.Generator().manual_seed(0))
+        assert rounding(net, strong) > 1e-5
+        assert rounding(net, chosen) < 2e-6
+    assert strong.keys() == chosen.keys()  # BatchNorm dampens the steepness; it isn't left alone
+    assert float((chosen["1.running_var"] / strong["1.running_var"]).min()) > 2
+
+
+def test_the_strongest_perturbation_is_taken_where_rounding_stays_small(
+    net: nn.Module, state: dict[str, Tensor]
+) -> None:
+    with torch.no_grad():
+        strong = perturbed_state(net, (X,), torch.Generator().manual_seed(0), *ATTEMPTS[0])
+    assert strong.keys() == state.keys()
+    assert all(torch.equal(strong[key], state[key]) for key in strong)
+
+
+def test_a_sharp_softmax_is_moved_as_far_as_a_soft_one() -> None:
     config = DynamicConvConfig(temperature=1e-6)
     net = nn.Sequential(*[DynamicConv2d(4, 4, 3, padding=1, config=config) for _ in range(6)])
     with torch.no_grad():
-        strong = perturbed_state(net.eval(), (X,), torch.Generator().manual_seed(0), 1.0)
-        chosen = stable_perturbation(net, [(X,)], torch.Generator().manual_seed(0))
-    assert strong.keys() == chosen.keys()
-    assert all(bool(tensor.isfinite().all()) for tensor in chosen.values())
+        state = stable_perturbation(net.eval(), [(X,)], torch.Generator().manual_seed(0))
+        assert rounding(net, state) < 2e-6
+    assert all(bool(tensor.isfinite().all()) for tensor in state.values())
+    for pi in attentions(net, state):
+        assert 0.2 < float(pi.max() - pi.min()) < 0.99
 
 
 def bottleneck_net() -> nn.Module:
