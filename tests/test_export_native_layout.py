@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
-from export_nets import assert_close, body_of, branch_input, conv_branches, perturbed, run_onnx
+from export_nets import (
+    assert_close,
+    body_of,
+    branch_input,
+    captured_graph,
+    conv_branches,
+    perturbed,
+    run_onnx,
+)
+from native_cpu import in_plain_operators, optimise_for
 from torch import Tensor, nn
 
 from dynsurgeon.export import export_onnx
+from dynsurgeon.export.lowering import lower
+from dynsurgeon.export.native import layout
 from dynsurgeon.export.native.guard import block_width
+from dynsurgeon.export.native.memory import BLOCKS
 from dynsurgeon.export.native.optimise import NCHWC
 from dynsurgeon.operators import DynamicConv2d, DynamicReLUA, DynamicReLUB, DynamicReLUC
 
@@ -93,7 +107,6 @@ def test_another_width_of_blocks_is_refused(
 ) -> None:
     """A file that claims blocks of the other width is what this CPU's file is to such a CPU."""
     from dynsurgeon.export.job import Job
-    from dynsurgeon.export.native import layout
 
     other = 24 - block_width()
     monkeypatch.setattr(layout, "block_width", lambda: other)
@@ -103,3 +116,21 @@ def test_another_width_of_blocks_is_refused(
         export_onnx(net, tmp_path / "m.onnx", x, form="native", batch=batch)
         with pytest.raises(Exception, match=f"CPUs with blocks of {other} channels"):
             run_onnx(tmp_path / "m.onnx", x)
+
+
+@pytest.mark.parametrize("cpu", BLOCKS)
+@pytest.mark.parametrize("width", [32, 24, 6])
+def test_kernels_are_put_back_for_cpus_of_either_width(
+    width: int, cpu: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "optimise", partial(optimise_for, width=cpu))
+    monkeypatch.setattr(layout, "block_width", lambda: cpu)
+    net, x = perturbed(Blocks(width)), torch.randn(1, 3, 9, 7)
+    captured, target, names = captured_graph(net, x, "native")
+    model = lower(captured, target, names)
+    constants = set(model.graph.initializers)
+    fast = [node for node in model.graph if (node.domain, node.op_type) == (NCHWC, "Conv")]
+    assert sum(str(node.inputs[1].name) not in constants for node in fast if node.inputs[1]) >= 3
+    ir.save(in_plain_operators(model, cpu), tmp_path / "m.onnx")
+    with torch.no_grad():
+        assert_close(run_onnx(tmp_path / "m.onnx", x), [net(x)])

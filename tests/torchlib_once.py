@@ -1,14 +1,15 @@
-"""Build the translations of torch.onnx once a run of the tests, not once an export.
+"""Build the tables of torch.onnx once a run of the tests, not once an export.
 
 Each call of ``torch.onnx.export`` reads and parses some 500 onnxscript functions anew, which takes
-over half a second: about as long as the rest of the export of a tiny network.
+over half a second: about as long as the rest of the export of a tiny network. It also looks up
+every operator of torch twice for each of its namespaces, a sixth of the rest.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -18,15 +19,17 @@ import pytest
 @contextmanager
 def torchlib_once() -> Iterator[None]:
     """Keep what torch.onnx has built; where another torch has it elsewhere, change nothing."""
-    try:
-        from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-        build: Any = ONNXRegistry.from_torchlib
-    except (ImportError, AttributeError):
-        yield
-        return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(_kept(build)))
+        with suppress(ImportError, AttributeError):
+            from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+            build: Any = ONNXRegistry.from_torchlib
+            patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(_kept(build)))
+        with suppress(ImportError, AttributeError):
+            from torch._export import utils
+
+            look_up: Any = utils._materialize_cpp_cia_ops
+            patch.setattr(utils, "_materialize_cpp_cia_ops", cache(look_up))
         yield
 
 
