@@ -7,7 +7,10 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check clean
+.PHONY: help demo test lint pytest clean
+
+# A process of tests a core, up to eight; each imports torch, which takes seconds and a gigabyte.
+PARALLEL := --numprocesses logical --maxprocesses 8 --dist worksteal
 
 help:
 	@echo "make demo   EfficientNet-Lite0 with its ImageNet weights: convert, prove, export, compare"
@@ -18,8 +21,11 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/python examples/efficientnet_lite0.py
 
-test: lint
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev
+	@$(MAKE) --no-print-directory --jobs 2 lint pytest
+
+pytest: $(VENV)/.dev
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

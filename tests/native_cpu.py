@@ -96,7 +96,7 @@ def _read_kernel(graph: ir.Graph, node: ir.Node, width: int) -> None:
     kernel = _add(graph, node, "Reshape", [plain, torch.tensor(shape)], "kernel")
     node.replace_input_with(1, kernel)
     if len(node.inputs) > 2:
-        bias = [_input(node, 2), torch.arange(shape[0])]
+        bias: list[ir.Value | Tensor] = [_input(node, 2), torch.arange(shape[0])]
         node.replace_input_with(2, _add(graph, node, "Gather", bias, "bias"))
 
 

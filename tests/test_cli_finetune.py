@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,11 +26,21 @@ QUICK = ("--epochs", "2", "--batch", "8", "--lr", "0.1", "--cpu", "--augment", "
 FILES = ["checkpoints", "model.safetensors", "receipt.json", "recipe.json"]
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test leaves a copy of its converted network, for the others."""
+    return tmp_path_factory.mktemp("kept") / "dyn"
+
+
 @pytest.fixture
-def converted(cli: CommandLine) -> CommandLine:
+def converted(cli: CommandLine, kept: Path) -> CommandLine:
     """A converted network for five classes in ``dyn``, and images of five in ``images``."""
     write_images(cli.directory / "images", "abcde", 5)
+    if kept.exists():
+        shutil.copytree(kept, cli.directory / "dyn")
+        return cli
     assert cli("convert", "net.py:build", *SIZE, "--no-onnx", "-o", "dyn").code == 0
+    shutil.copytree(cli.directory / "dyn", kept)
     return cli
 
 

@@ -22,30 +22,33 @@ __all__ = ["cli"]
 CODE = ("--model", "net.py:build")
 
 
-@pytest.fixture
-def saved(cli: CommandLine) -> Path:
-    """A directory without an ONNX file."""
-    assert cli("convert", "net.py:build", *SIZE, "-o", "out", "--no-onnx").code == 0
-    return cli.directory / "out"
-
-
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the first test that needs an ONNX file leaves a copy for the others."""
-    return tmp_path_factory.mktemp("kept") / "out"
+    """Where the first tests leave copies of what they made, for the others."""
+    return tmp_path_factory.mktemp("kept")
 
 
 @pytest.fixture
-def exported(cli: CommandLine, kept: Path) -> Path:
-    """The same with one, in a copy of its own."""
+def saved(cli: CommandLine, kept: Path) -> Path:
+    """A directory without an ONNX file, in a copy of its own."""
     out = cli.directory / "out"
-    if not kept.exists():
+    if not (kept / "saved").exists():
         assert cli("convert", "net.py:build", *SIZE, "-o", "out", "--no-onnx").code == 0
-        assert cli("export", "out", *CODE).code == 0
-        shutil.copytree(out, kept)
+        shutil.copytree(out, kept / "saved")
     else:
-        shutil.copytree(kept, out)
+        shutil.copytree(kept / "saved", out)
     return out
+
+
+@pytest.fixture
+def exported(cli: CommandLine, saved: Path, kept: Path) -> Path:
+    """The same with one."""
+    if not (kept / "exported").exists():
+        assert cli("export", "out", *CODE).code == 0
+        shutil.copytree(saved, kept / "exported")
+    else:
+        shutil.copytree(kept / "exported", saved, dirs_exist_ok=True)
+    return saved
 
 
 def change_recipe(directory: Path, **changes: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -40,6 +41,13 @@ CONFIGS = {
 
 def trained(kind: type[TinyNet], config: str = "B") -> tuple[nn.Module, Tensor, Tensor]:
     """Return a perturbed converted network, an input and its output."""
+    dynamic, x, y = _original(kind.__name__, config)
+    return copy.deepcopy(dynamic), x.clone(), y.clone()
+
+
+@cache
+def _original(name: str, config: str) -> tuple[nn.Module, Tensor, Tensor]:
+    kind = next(kind for kind in NETS if kind.__name__ == name)
     net: Any = perturb_(kind()).eval()
     dynamic = perturb_(ds.convert(net, net.example(), CONFIGS[config])).eval()
     x = net.example(3)

@@ -19,6 +19,7 @@ from export_nets import (
     perturbed,
     run_onnx,
 )
+from shared_traces import share_traces
 from torch import nn
 
 import dynsurgeon.export.forms as table
@@ -32,6 +33,13 @@ from dynsurgeon.export.target import Target
 from dynsurgeon.operators import DynamicConv2d
 from dynsurgeon.operators.geometry import ConvGeometry
 
+shared_traces = pytest.fixture(autouse=True)(share_traces)
+
+
+@cache
+def _net(spatial: int) -> nn.Module:
+    return perturbed(conv_branches(spatial))
+
 
 @pytest.mark.parametrize("spatial", [1, 2, 3])
 @pytest.mark.parametrize(
@@ -41,7 +49,7 @@ from dynsurgeon.operators.geometry import ConvGeometry
 def test_every_geometry_in_every_form(
     spatial: int, form: str, batch: int | None, tmp_path: Path
 ) -> None:
-    net = perturbed(conv_branches(spatial))
+    net = _net(spatial)
     result = export_onnx(net, tmp_path / "m.onnx", branch_input(spatial), form=form, batch=batch)
     assert result.passed
     assert result.form == form
@@ -105,10 +113,8 @@ def test_every_geometry_in_the_forms_that_are_chosen_by_measurement(
     assert_close(_run(lowered, x), expected)
 
 
-@cache  # a trace takes longer than all that the forms do with it, and stays as it is
 def _branches(spatial: int, batch: int | None) -> tuple[nn.Module, Captured, Target, Signature]:
-    net = perturbed(conv_branches(spatial))
-    kind = "portable" if batch is None else "rule"
+    net, kind = _net(spatial), "portable" if batch is None else "rule"
     return net, *captured_graph(net, branch_input(spatial, batch or 2), kind, batch)
 
 

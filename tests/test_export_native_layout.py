@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import onnx
@@ -19,6 +19,7 @@ from export_nets import (
     run_onnx,
 )
 from native_cpu import in_plain_operators, optimise_for
+from shared_traces import share_traces
 from torch import Tensor, nn
 
 from dynsurgeon.export import export_onnx
@@ -29,6 +30,7 @@ from dynsurgeon.export.native.memory import BLOCKS
 from dynsurgeon.export.native.optimise import NCHWC
 from dynsurgeon.operators import DynamicConv2d, DynamicReLUA, DynamicReLUB, DynamicReLUC
 
+shared_traces = pytest.fixture(autouse=True)(share_traces)
 needs_blocks = pytest.mark.skipif(block_width() not in (8, 16), reason="no NCHWc on this CPU")
 
 
@@ -52,6 +54,11 @@ class Blocks(nn.Module):
         return logits
 
 
+@cache
+def blocks(width: int) -> nn.Module:
+    return perturbed(Blocks(width))
+
+
 @needs_blocks
 @pytest.mark.parametrize(
     ("width", "batch"),
@@ -64,7 +71,7 @@ class Blocks(nn.Module):
 def test_numbers_stay_and_fast_operators_come(
     width: int, batch: int | None, tmp_path: Path
 ) -> None:
-    net = perturbed(Blocks(width))
+    net = blocks(width)
     x = torch.randn(batch or 4, 3, 9, 7)
     result = export_onnx(net, tmp_path / "m.onnx", x, form="native", batch=batch)
     assert result.passed
@@ -111,7 +118,7 @@ def test_another_width_of_blocks_is_refused(
     other = 24 - block_width()
     monkeypatch.setattr(layout, "block_width", lambda: other)
     monkeypatch.setattr(Job, "prove", lambda self, trial, result: result)
-    net, x = perturbed(Blocks(32)), torch.randn(1, 3, 8, 8)
+    net, x = blocks(32), torch.randn(1, 3, 9, 7)
     for batch in (1, None):
         export_onnx(net, tmp_path / "m.onnx", x, form="native", batch=batch)
         with pytest.raises(Exception, match=f"CPUs with blocks of {other} channels"):
@@ -125,7 +132,7 @@ def test_kernels_are_put_back_for_cpus_of_either_width(
 ) -> None:
     monkeypatch.setattr(layout, "optimise", partial(optimise_for, width=cpu))
     monkeypatch.setattr(layout, "block_width", lambda: cpu)
-    net, x = perturbed(Blocks(width)), torch.randn(1, 3, 9, 7)
+    net, x = blocks(width), torch.randn(1, 3, 9, 7)
     captured, target, names = captured_graph(net, x, "native")
     model = lower(captured, target, names)
     constants = set(model.graph.initializers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -157,7 +158,7 @@ def test_in_a_fresh_process(tmp_path: Path) -> None:
     finally:
         torch.set_num_threads(threads)
     command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.stdout == "bit-equal\n", done.stderr
 
 
@@ -203,11 +204,20 @@ def test_the_origin_is_kept(tiny_resnet: TinyNet, tmp_path: Path) -> None:
     assert not (tmp_path / "bad").exists()
 
 
-@pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    """A saved `TinyResNet`."""
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved `TinyResNet`, not to be changed."""
+    folder = tmp_path_factory.mktemp("original")
+    torch.manual_seed(0)
     net: Any = perturb_(TinyResNet())
-    ds.save(trained(net, net.example()), tmp_path)
+    ds.save(trained(net, net.example()), folder)
+    return folder
+
+
+@pytest.fixture
+def saved(original: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

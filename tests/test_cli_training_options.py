@@ -1,0 +1,76 @@
+"""The options of ``finetune``: each reaches one setting, and starts where the library starts."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import Field, fields, replace
+from enum import StrEnum
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from cli_helpers import CommandLine, cli
+
+import dynsurgeon as ds
+from dynsurgeon.cli import finetuning
+from dynsurgeon.cli.finetuning import settings_of
+from dynsurgeon.cli.training_options import DataOptions, RecipeOptions, RunOptions
+from dynsurgeon.training.finetune.settings import FinetuneSettings
+
+__all__ = ["cli"]
+
+GROUPS = (RecipeOptions, RunOptions)
+NO_SETTING = ("resume",)
+"""Options that say what becomes of earlier work, and nothing about the training."""
+
+
+def other_value(group: type[Any], option: Field[Any]) -> Any:
+    """Return a value of an option's type that is not its default."""
+    default: Any = option.default
+    if default is None:
+        kind = get_args(get_type_hints(group)[option.name])[0]
+        return {bool: True, float: 0.5, int: 3, str: "x", list[str]: ["bank"]}[kind]
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, StrEnum):
+        return next(value for value in type(default) if value != default)
+    return default + 1 if isinstance(default, int) else default / 2 or 0.5
+
+
+def test_each_option_reaches_one_setting_and_each_setting_has_an_option() -> None:
+    groups: list[Any] = [group() for group in GROUPS]
+    reached = []
+    for place, group in enumerate(GROUPS):
+        for option in [field for field in fields(group) if field.name not in NO_SETTING]:
+            given = list(groups)
+            given[place] = replace(groups[place], **{option.name: other_value(group, option)})
+            found = settings_of(*given)
+            changed = [
+                field.name
+                for field in fields(FinetuneSettings)
+                if getattr(found, field.name) != getattr(FinetuneSettings(), field.name)
+            ]
+            assert len(changed) == 1, option.name
+            reached += changed
+    assert sorted(reached) == sorted(field.name for field in fields(FinetuneSettings))
+
+
+def test_without_options_the_settings_are_those_of_the_library(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[FinetuneSettings] = []
+
+    def noted(*options: Any) -> Any:
+        found.append(finetuning.settings_of(*options))
+        raise ds.ConfigError("seen")
+
+    monkeypatch.setattr("dynsurgeon.cli.finetune.settings_of", noted)
+    assert "seen" in cli("finetune", "dyn", "--data", "images").error
+    for field in fields(FinetuneSettings):
+        ours, theirs = getattr(found[0], field.name), getattr(FinetuneSettings(), field.name)
+        assert (type(ours), ours) == (type(theirs), theirs), field.name
+
+
+@pytest.mark.parametrize("name", ["val_share", "augment"])
+def test_without_options_the_data_is_read_as_by_the_library(name: str) -> None:
+    (default,) = (field.default for field in fields(DataOptions) if field.name == name)
+    assert str(default) == str(inspect.signature(ds.load_images).parameters[name].default)
