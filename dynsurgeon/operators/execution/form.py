@@ -65,9 +65,11 @@ class LeanForm(ABC):
     def output(
         self, x: Tensor, pi: Tensor, weight: Tensor, geometry: ConvGeometry
     ) -> tuple[Tensor, Tensor | None]:
-        """Return what `convolve` returns, the output in the memory format of `x`."""
+        """Return what `convolve` returns, the output in the memory format of `x` and no view."""
         y, kept = self.convolve(x, pi, weight, geometry)
-        return y.contiguous(memory_format=layout_of(x)), kept
+        # Most forms shape what they computed by a view. If autograd saw one in the output, it would
+        # refuse every write into it: an in-place activation's, or that of `+=`.
+        return y.contiguous(memory_format=layout_of(x)).detach(), kept
 
     def kept_channels(self, weight: Tensor, geometry: ConvGeometry) -> int:
         """Channels of what `convolve` keeps, on the places of the output; 0 if it keeps nothing."""
