@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from references import deviation
 from torch import Tensor
 
+from dynsurgeon.config import DynamicReLUConfig
 from dynsurgeon.operators.lines import maximum_of_lines
+from dynsurgeon.operators.table import RELUS
 
 TOLERANCE = 1e-12
 
@@ -59,6 +61,21 @@ def test_at_a_tie_the_gradient_is_that_of_the_static_relu() -> None:
     (dynamic,) = torch.autograd.grad(maximum_of_lines(x, [one, zero], [zero, zero]).sum(), x)
     (static,) = torch.autograd.grad(x.relu().sum(), x)
     assert torch.equal(dynamic, static)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.25])
+@pytest.mark.parametrize("pieces", [2, 3, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", ["A", "B", "C"])
+def test_at_a_tie_every_layer_starts_with_the_gradient_of_its_activation(
+    kind: Any, dtype: torch.dtype, pieces: int, slope: float
+) -> None:
+    static = torch.nn.LeakyReLU(slope)
+    layer = RELUS[kind].from_static(static, 2, DynamicReLUConfig(kind=kind, pieces=pieces))
+    x = torch.tensor([[[-1.0, 0.0, 2.0], [0.0, 0.0, 0.0]]], dtype=dtype, requires_grad=True)
+    (dynamic,) = torch.autograd.grad(layer.to(dtype)(x).sum(), x)
+    (expected,) = torch.autograd.grad(static(x).sum(), x)
+    assert torch.allclose(dynamic, expected, rtol=1e-2)
 
 
 @pytest.mark.parametrize("frozen", [0, 1, 4])

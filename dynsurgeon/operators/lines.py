@@ -36,8 +36,15 @@ def maximum_of_lines(x: Tensor, slopes: Sequence[Tensor], offsets: Sequence[Tens
         apply = larger_line if torch.compiler.is_compiling() else _LargerLine.apply
         y: Tensor = apply(x, *slopes, *offsets)
         return y
-    # One 2-input maximum after the other: much cheaper than stacking the lines and reducing.
-    return reduce(torch.maximum, (a * x + b for a, b in zip(slopes, offsets, strict=True)))
+    first, *others = [a * x + b for a, b in zip(slopes, offsets, strict=True)]
+    # One choice after the other: much cheaper than stacking the lines and reducing.
+    return reduce(_upper, [*others[:1], first, *others[1:]])
+
+
+def _upper(one: Tensor, other: Tensor) -> Tensor:
+    # `torch.maximum` would give each half of the gradient where the two tie, as every line does
+    # wherever the layer before gave 0.
+    return torch.where(other > one, other, one)
 
 
 def _lean_applies(x: Tensor, slopes: Sequence[Tensor]) -> bool:
@@ -63,7 +70,7 @@ class _LargerLine(torch.autograd.Function):
 def _differentiable(grad: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
     """Return the gradients as a graph of plain operators, for gradients of gradients."""
     x, a_1, a_2, b_1, b_2 = aliases = [tensor.view_as(tensor) for tensor in inputs]
-    y = torch.maximum(a_1 * x + b_1, a_2 * x + b_2)
+    y = _upper(a_2 * x + b_2, a_1 * x + b_1)
     needed = [alias for alias in aliases if alias.requires_grad]
     found = iter(torch.autograd.grad(y, needed, grad, create_graph=True))
     return tuple(next(found) if alias.requires_grad else None for alias in aliases)  # type: ignore[misc]
