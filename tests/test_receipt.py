@@ -31,6 +31,7 @@ def test_plain_values() -> None:
     assert values["output_rel"] == {"eval": 1e-7, "train": 3e-7}
     assert values["sites"][1] == {"name": "a", "mode": "train", "max_abs": 0.1, "max_rel": 3e-7}
     assert values["notes"] == ["something"]
+    assert values["gradient_rel"] is None
     assert RECEIPT.modes == ("eval", "train")
 
 
@@ -39,6 +40,8 @@ def test_text() -> None:
         "parity passed: max abs 0.25, max rel 3e-07 (tolerance 1e-05) in eval and train mode, "
         "2 sites\nnote: something"
     )
+    assert "gradient" not in str(RECEIPT)
+    assert "2 sites, gradients to 2e-06\n" in str(replace(RECEIPT, gradient_rel=2e-6))
     failed = replace(RECEIPT, passed=False, output_rel={"eval": 1.0}, notes=())
     assert str(failed).startswith("parity FAILED: ")
     assert str(failed).endswith("in eval mode, 2 sites")

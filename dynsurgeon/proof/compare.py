@@ -150,7 +150,7 @@ def _run_original(
             if name is not None and call.output is not None:
                 theirs = sites[name].pop(0) if sites[name] else None
                 before = comparison.sites.get((name, mode), (0.0, 0.0))
-                comparison.sites[name, mode] = _worse(before, _difference(call.output, theirs))
+                comparison.sites[name, mode] = _worse(before, difference(call.output, theirs))
 
         with preserved(model, mode, seed), Observer(on_call=compare).observing():
             return tensors_of(model(*copied(inputs)))
@@ -179,11 +179,12 @@ def _difference_of(ours: list[Tensor], theirs: list[Tensor]) -> Difference:
         return float("inf"), 0.0
     total = (0.0, 0.0)
     for one, other in zip(ours, theirs, strict=True):
-        total = _worse(total, _difference(one, other))
+        total = _worse(total, difference(one, other))
     return total
 
 
-def _difference(ours: Tensor, theirs: Tensor | None) -> Difference:
+def difference(ours: Tensor, theirs: Tensor | None) -> Difference:
+    """Return how far `theirs` is from `ours`, NaN equal to NaN; infinitely far if it is missing."""
     if theirs is None or ours.shape != theirs.shape:
         return float("inf"), 0.0
     if not ours.numel():

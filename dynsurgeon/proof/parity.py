@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import nn
 
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.operators.execution import forced_form, one_by_one
+from dynsurgeon.proof.arbiters import Comparing, arbiters
 from dynsurgeon.proof.compare import Comparison, compare_models, relative
+from dynsurgeon.proof.gradients import GradientParity, check_gradients
 from dynsurgeon.proof.inputs import fresh_inputs
 from dynsurgeon.proof.receipt import TOLERANCES, Receipt, SiteParity
-from dynsurgeon.recipe import Recipe, recipe_of
+from dynsurgeon.recipe import recipe_of
 from dynsurgeon.surgery.accept import as_inputs, check_model, check_static
-from dynsurgeon.surgery.copying import copy_of
-from dynsurgeon.surgery.run import as_double
 
 
 def check_parity(
@@ -27,6 +24,9 @@ def check_parity(
 
     Both run with the same seed, so drop-out and stochastic depth draw alike. Neither model is
     changed: mode, running statistics and random state are restored.
+
+    Where the outputs agree, train mode is also run backward: parameters and inputs that both models
+    have must get the same gradients.
 
     Some models blow roundings up: BatchNorm over a handful of values, or a detector that sorts and
     drops boxes. Where the difference is above the tolerance, the comparison is made again in a way
@@ -49,57 +49,59 @@ def check_parity(
     check_model(model)
     check_static(model)
     recipe = recipe_of(dynamic)
-    comparison, inputs = _compare_fresh(model, dynamic, recipe, as_inputs(example_inputs), seed)
+
+    def compare(one: nn.Module, other: nn.Module, inputs: tuple[Any, ...]) -> Comparison:
+        return compare_models(one, other, recipe, inputs, seed)
+
+    comparison, inputs = _compare_fresh(compare, model, dynamic, as_inputs(example_inputs), seed)
     notes = list(comparison.notes)
     # The parameters are as they are: kernels W + e_k rounded in float32 stay so in float64, and
     # have the original's tolerance there too.
     tolerance = TOLERANCES.get(comparison.dtype, 1e-5)
     passed = comparison.max_rel <= tolerance
-    for description, arbiter in () if passed else _arbiters(model, dynamic, recipe, inputs, seed):
+    in_double = comparison.dtype is torch.float32
+    again = arbiters(compare, model, dynamic, inputs, in_double=in_double)
+    for description, arbiter in () if passed else again:
         passed = arbiter.max_rel <= tolerance
         notes.append(
             f"{comparison.max_rel:.2g} in the usual form, {arbiter.max_rel:.2g} {description}"
         )
         if passed:
             break
-    return _receipt(comparison, passed, notes)
+    gradients = GradientParity(None, passed)
+    if passed and "train" in comparison.outputs:
+        gradients = check_gradients(model, dynamic, recipe, inputs, seed, comparison.dtype)
+    return _receipt(comparison, gradients, [*notes, *gradients.notes])
 
 
 def _compare_fresh(
-    model: nn.Module, dynamic: nn.Module, recipe: Recipe, example: tuple[Any, ...], seed: int
+    compare: Comparing[Comparison],
+    model: nn.Module,
+    dynamic: nn.Module,
+    example: tuple[Any, ...],
+    seed: int,
 ) -> tuple[Comparison, tuple[Any, ...]]:
     inputs = fresh_inputs(example, None, torch.Generator().manual_seed(seed))
     try:
-        return compare_models(model, dynamic, recipe, inputs, seed), inputs
+        return compare(model, dynamic, inputs), inputs
     except ConfigError:  # random numbers are no valid boxes, say; the example itself is valid
-        comparison = compare_models(model, dynamic, recipe, example, seed)
+        comparison = compare(model, dynamic, example)
         comparison.notes.append("compared on the example inputs: the model rejects random ones")
         return comparison, example
 
 
-def _arbiters(
-    model: nn.Module, dynamic: nn.Module, recipe: Recipe, inputs: tuple[Any, ...], seed: int
-) -> Iterator[tuple[str, Comparison]]:
-    with forced_form(one_by_one):
-        again = compare_models(model, dynamic, recipe, inputs, seed)
-    yield "in the form that rounds as the static convolution does", again
-    if again.dtype is torch.float32:
-        one, other = copy_of(model).double(), copy_of(dynamic).double()
-        with suppress(ConfigError):  # not every model runs in float64
-            yield "in float64", compare_models(one, other, recipe, as_double(inputs), seed)
-
-
-def _receipt(comparison: Comparison, passed: bool, notes: list[str]) -> Receipt:
+def _receipt(comparison: Comparison, gradients: GradientParity, notes: list[str]) -> Receipt:
     sites = tuple(
         SiteParity(name, mode, difference[0], relative(difference))
         for (name, mode), difference in comparison.sites.items()
     )
     return Receipt(
-        passed=passed,
+        passed=gradients.passed,
         max_abs=comparison.max_abs,
         max_rel=comparison.max_rel,
         tolerance=TOLERANCES.get(comparison.dtype, 1e-5),
         output_rel={mode: relative(d) for mode, d in comparison.outputs.items()},
         sites=sites,
         notes=tuple(notes),
+        gradient_rel=gradients.rel,
     )

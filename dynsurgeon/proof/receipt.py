@@ -36,13 +36,15 @@ class Receipt:
     """The original against the converted model, on fresh inputs.
 
     Attributes:
-        passed: Whether every mode's outputs agree to `tolerance`.
+        passed: Whether every mode's outputs agree to `tolerance`, and the gradients to theirs.
         max_abs: Largest absolute difference of the outputs.
         max_rel: The same over the largest absolute output of the original.
         tolerance: Largest `max_rel` that passes, by the outputs' precision.
         output_rel: `max_rel` by mode, for the modes that were compared.
         sites: The differences at every replaced site that ran, in every mode.
         notes: What could not be compared, and why.
+        gradient_rel: Largest difference of the gradients of what both models share, in train mode,
+            relative to that gradient's largest number; None if none were compared.
     """
 
     passed: bool
@@ -52,6 +54,7 @@ class Receipt:
     output_rel: dict[str, float]
     sites: tuple[SiteParity, ...]
     notes: tuple[str, ...] = ()
+    gradient_rel: float | None = None
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -73,4 +76,6 @@ class Receipt:
             f"(tolerance {self.tolerance:g}) in {' and '.join(self.modes)} mode, "
             f"{len({site.name for site in self.sites})} sites"
         )
+        if self.gradient_rel is not None:
+            line += f", gradients to {self.gradient_rel:.3g}"
         return "\n".join([line, *(f"note: {note}" for note in self.notes)])
