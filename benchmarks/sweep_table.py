@@ -21,7 +21,7 @@ SHORT = {
     "works on a 1x1 map": "1x1 map",
     "cuts patches": "patches",
     "was never called": "never called",
-    "can't be traced": "untraceable owner",
+    "its owner's forward": "untraceable owner",
     "its weight is computed": "computed weight",
     "is no maximum of lines": "smooth",
     "its channels are on the last axis": "channels last",

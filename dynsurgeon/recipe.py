@@ -60,11 +60,14 @@ class OwnerRecipe:
         constants: Arguments of its forward that are fixed, by name.
         calls: For ``"eval"`` and ``"train"``, each call site of its forward in order, as what it
             calls (``"function:relu"``) and the child to call instead, or None to leave it.
+        structure: Of the arguments whose structure the rewritten forward rests on, the number of a
+            tensor's axes or the list of what a tuple's items are; see `surgery.structure`.
     """
 
     name: str
     constants: dict[str, Any]
     calls: dict[str, tuple[tuple[str, str | None], ...]]
+    structure: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,13 +129,24 @@ def _site_from(values: Mapping[str, Any]) -> SiteRecipe:
 def _owner_from(values: Mapping[str, Any]) -> OwnerRecipe:
     _require(values, name=str, constants=dict, calls=dict)
     _require(values["constants"], **dict.fromkeys(values["constants"], PLAIN))
+    _require(values, structure=dict)
     calls = {
         mode: tuple(
             (_text(label), child if child is None else _text(child)) for label, child in calls
         )
         for mode, calls in values["calls"].items()
     }
-    return OwnerRecipe(values["name"], values["constants"], calls)
+    structure = values.get("structure", {})
+    for argument, found in structure.items():
+        if not _is_structure(found):
+            raise TypeError(f"the structure of {argument!r} is no number and no list of such")
+    return OwnerRecipe(values["name"], values["constants"], calls, structure)
+
+
+def _is_structure(value: object) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_structure, value))
+    return value is None or type(value) is int
 
 
 def _require(values: Mapping[str, Any], **kinds: type | tuple[type, ...]) -> None:

@@ -320,11 +320,11 @@ def test_modules_that_are_not_registered_are_left_alone() -> None:
 REFUSED: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
     "branches on a shape": (
         lambda self, x: F.relu(x) if x.shape[2] > 4 else x,
-        "symbolically traced variables cannot be used as inputs to control flow",
+        "its owner's forward branches on the sizes of a tensor",
     ),
     "branches on a value": (
         lambda self, x: F.relu(x) if x.mean() > -9 else x,
-        "symbolically traced variables cannot be used as inputs to control flow",
+        "its owner's forward branches on values of a tensor",
     ),
     "assigns an attribute": (
         lambda self, x: self.__setattr__("last", x) or F.relu(x),
@@ -344,11 +344,11 @@ REFUSED: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
     ),
     "switches gradients": (
         lambda self, x: _without_gradients(x),
-        "its owner's forward can't be traced: it switches gradients off",
+        "its owner's forward switches gradients off",
     ),
     "switches autocast": (
         lambda self, x: _without_autocast(x),
-        "its owner's forward can't be traced: it switches autocast",
+        "its owner's forward switches autocast",
     ),
 }
 

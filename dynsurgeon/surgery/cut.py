@@ -29,12 +29,13 @@ from dynsurgeon.surgery.functional import (
 )
 from dynsurgeon.surgery.plan import plan_in_place
 from dynsurgeon.surgery.planned import Plan
+from dynsurgeon.surgery.proxies import TraceRefusal
 from dynsurgeon.surgery.randomness import forked_random
 from dynsurgeon.surgery.rehearse import same_function
 from dynsurgeon.surgery.restore import restore
 from dynsurgeon.surgery.rewrite import rewrite_forward
 from dynsurgeon.surgery.run import MODES, as_double, run_model
-from dynsurgeon.surgery.trace import OwnerTrace, TraceRefusal, first_line, trace_owner
+from dynsurgeon.surgery.trace import OwnerTrace, first_line, trace_owner
 from dynsurgeon.surgery.unshare import unshare_activations, unshared_activations
 
 
@@ -122,7 +123,7 @@ def _module_at(model: nn.Module, name: str) -> nn.Module:
 
 def _traced(model: nn.Module, owner: OwnerRecipe) -> OwnerTrace:
     try:
-        trace = trace_owner(_module_at(model, owner.name), owner.constants)
+        trace = trace_owner(_module_at(model, owner.name), owner.constants, owner.structure)
     except TraceRefusal as refusal:
         raise StorageError(f"{owner.name!r} can't be rewritten here: {refusal}") from refusal
     for mode in MODES:

@@ -9,8 +9,10 @@ from torch import fx, nn
 from dynsurgeon.recipe import OwnerRecipe
 from dynsurgeon.surgery.candidates import Candidate
 from dynsurgeon.surgery.functional import call_obstacle
+from dynsurgeon.surgery.proxies import TraceRefusal
+from dynsurgeon.surgery.structure import Structure, without_lengths
 from dynsurgeon.surgery.survey import VARIES, ObservedOwner, Survey
-from dynsurgeon.surgery.trace import Constant, OwnerTrace, TraceRefusal, trace_owner
+from dynsurgeon.surgery.trace import Constant, OwnerTrace, trace_owner
 
 Traces = dict[nn.Module, OwnerTrace]
 
@@ -21,7 +23,7 @@ def trace_owners(model: nn.Module, candidates: list[Candidate], survey: Survey) 
     shared = survey.foreign_reads | _tied_parameters(model)
     for owner, group in group_by_owner(candidates).items():
         try:
-            traces[owner] = _trace(owner, survey.owners[owner])
+            traces[owner] = _trace(owner, survey.owners[owner], survey)
         except TraceRefusal as refusal:
             refuse(group, str(refusal))
             continue
@@ -59,10 +61,12 @@ def owner_recipe(
         mode: tuple((key.label, children.get(key)) for key in trace.calls(mode))
         for mode in trace.graphs
     }
-    return OwnerRecipe(name=name, constants=constants_of(observed), calls=calls)
+    return OwnerRecipe(
+        name=name, constants=constants_of(observed), calls=calls, structure=trace.structure
+    )
 
 
-def _trace(owner: nn.Module, observed: ObservedOwner) -> OwnerTrace:
+def _trace(owner: nn.Module, observed: ObservedOwner, survey: Survey) -> OwnerTrace:
     if isinstance(owner, fx.GraphModule):
         raise TraceRefusal("its owner is a GraphModule: convert the model before it is traced")
     if "forward" in vars(owner):
@@ -70,13 +74,22 @@ def _trace(owner: nn.Module, observed: ObservedOwner) -> OwnerTrace:
     if observed.mixed_none:
         names = ", ".join(sorted(observed.mixed_none))
         raise TraceRefusal(f"its owner's argument {names} is sometimes None and sometimes not")
-    trace = trace_owner(owner, constants_of(observed))
+    trace = trace_owner(owner, constants_of(observed), _steady_structure(observed, survey))
     for mode, sequences in observed.sequences.items():
         if len(sequences) > 1:
             raise TraceRefusal("its owner's forward takes different paths on different inputs")
         if list(sequences[0]) != trace.calls(mode):
             raise TraceRefusal(f"its owner's trace makes other calls than ran in {mode} mode")
     return trace
+
+
+def _steady_structure(observed: ObservedOwner, survey: Survey) -> dict[str, Structure]:
+    """Return the structure of the arguments, as far as it does not grow with the batch."""
+    once, twice = survey.inputs["eval"], survey.inputs.get("train")
+    if twice is not None and twice is not once and not isinstance(once[0], (list, tuple)):
+        return observed.structure  # what grows with the batch differs in the two runs
+    kinds = observed.structure.items()
+    return {name: without_lengths(found, survey.batch) for name, found in kinds}
 
 
 def _tied_parameters(model: nn.Module) -> set[int]:

@@ -16,6 +16,7 @@ from dynsurgeon.errors import ConfigError
 from dynsurgeon.surgery.calls import CallKey
 from dynsurgeon.surgery.observe import Call, Observer, OwnerRun
 from dynsurgeon.surgery.run import MODES, Mode, batch_size, copied, preserved, widened
+from dynsurgeon.surgery.structure import Structure, merged, structure_of
 from dynsurgeon.surgery.trace import first_line
 
 VARIES = object()
@@ -55,6 +56,7 @@ class ObservedOwner:
 
     sequences: dict[Mode, list[tuple[CallKey, ...]]] = field(default_factory=dict)
     arguments: dict[str, Any] = field(default_factory=dict)
+    structure: dict[str, Structure] = field(default_factory=dict)
     mixed_none: set[str] = field(default_factory=set)
 
 
@@ -182,23 +184,28 @@ def _note_run(survey: Survey, mode: Mode, run: OwnerRun) -> None:
         owner.sequences[mode].append(calls)
     if not calls:
         return
-    for name, value in _arguments(run).items():
-        kind = _constant(value)
+    for parameter, value in _arguments(run):
+        name, found, kind = parameter.name, structure_of(value), _constant(value)
+        owner.structure[name] = merged(owner.structure.get(name, found), found)
+        if parameter.kind not in _NAMED:
+            continue
         before = owner.arguments.get(name, kind)
         if (before is None) != (kind is None):
             owner.mixed_none.add(name)
         owner.arguments[name] = kind if _same(before, kind) else VARIES
 
 
-def _arguments(run: OwnerRun) -> dict[str, Any]:
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def _arguments(run: OwnerRun) -> list[tuple[inspect.Parameter, Any]]:
     try:
         bound = inspect.signature(type(run.owner).forward).bind(run.owner, *run.args, **run.kwargs)
     except (TypeError, ValueError):
-        return {}
+        return []
     bound.apply_defaults()
-    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = list(bound.signature.parameters.values())[1:]
-    return {p.name: bound.arguments[p.name] for p in parameters if p.kind in plain}
+    return [(parameter, bound.arguments[parameter.name]) for parameter in parameters]
 
 
 def _constant(value: Any) -> Any:
