@@ -31,6 +31,7 @@ from torch import nn
 import dynsurgeon as ds
 from dynsurgeon.inputs import DETECTORS, example_inputs
 from dynsurgeon.models import build_model, torchvision_names
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.run import run_model, tensors_of
 
 Row = dict[str, Any]
@@ -107,7 +108,7 @@ def perturb_statistics(model: nn.Module) -> None:
             module.running_var.uniform_(0.5, 1.5)
 
 
-def runnable_inputs(name: str, model: nn.Module) -> tuple[Any, ...]:
+def runnable_inputs(name: str, model: nn.Module) -> Inputs:
     """Return the smallest usual inputs that the model runs on in both modes."""
     error: Exception | None = None
     for inputs in _attempts(name, model):
@@ -120,10 +121,10 @@ def runnable_inputs(name: str, model: nn.Module) -> tuple[Any, ...]:
     raise error or RuntimeError("no inputs to try")
 
 
-def _attempts(name: str, model: nn.Module) -> Iterator[tuple[Any, ...]]:
+def _attempts(name: str, model: nn.Module) -> Iterator[Inputs]:
     if isinstance(model, DETECTORS):
-        (images,) = example_inputs(name, model, (3, 96, 96))
-        yield images, [_target(model) for _ in images]
+        (images,) = example_inputs(name, model, (3, 96, 96)).args
+        yield Inputs(images, [_target(model) for _ in images])
         return
     for size in ((3, 96, 96), (3, 128, 128), (3, 8, 64, 64), (3, 16, 112, 112)):
         try:
@@ -151,7 +152,7 @@ def _config(model: nn.Module) -> ds.SurgeryConfig:
 
 
 def _convert_and_prove(
-    row: Row, model: nn.Module, inputs: tuple[Any, ...], config: ds.SurgeryConfig
+    row: Row, model: nn.Module, inputs: Inputs, config: ds.SurgeryConfig
 ) -> None:
     plan = ds.plan(model, inputs, config)
     row["sites"], row["converted"] = len(plan.sites), len(plan.converted)
@@ -181,7 +182,7 @@ def timed(run: Callable[[], Any]) -> tuple[Any, float]:
     return result, round(time.perf_counter() - start, 1)
 
 
-def _reloads_equal(model: nn.Module, dynamic: nn.Module, inputs: tuple[Any, ...]) -> bool:
+def _reloads_equal(model: nn.Module, dynamic: nn.Module, inputs: Inputs) -> bool:
     before = tensors_of(run_model(dynamic, inputs, "eval"))
     with tempfile.TemporaryDirectory() as directory:
         ds.save(dynamic, directory)
@@ -190,11 +191,11 @@ def _reloads_equal(model: nn.Module, dynamic: nn.Module, inputs: tuple[Any, ...]
     return all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def export(model: nn.Module, inputs: tuple[Any, ...], config: ds.SurgeryConfig) -> Row:
+def export(model: nn.Module, inputs: Inputs, config: ds.SurgeryConfig) -> Row:
     """Export the converted model, or a detector's converted backbone, and verify it."""
     if isinstance(model, DETECTORS) and hasattr(model, "backbone"):
         side = 320 if type(model).__name__ == "SSD" else 96
-        model, inputs = model.backbone, (torch.randn(2, 3, side, side),)
+        model, inputs = model.backbone, Inputs(torch.randn(2, 3, side, side))
     dynamic = ds.convert(model.eval(), inputs, config)
     with tempfile.TemporaryDirectory() as directory:
         result = ds.export_onnx(dynamic, Path(directory) / "model.onnx", inputs)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dynsurgeon.export.session import Session
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.proof.inputs import fresh_inputs
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.plan_table import human
 
 from .render import print_table, say
@@ -35,7 +36,7 @@ def top1_agreement(
     original: nn.Module,
     dynamic: nn.Module,
     path: Path | None,
-    inputs: tuple[Any, ...],
+    inputs: Inputs,
     *,
     batch: int | None = None,
     samples: int = SAMPLES,
@@ -53,7 +54,7 @@ def top1_agreement(
     Returns:
         The share of agreements by network, or None if the output is no table of class scores.
     """
-    if not _are_class_scores(original(*inputs)):
+    if not _are_class_scores(inputs.call(original)):
         return None
     batch = batch or samples
     session = None if path is None else Session(path)
@@ -61,8 +62,8 @@ def top1_agreement(
     agreed: dict[str, list[Tensor]] = {"dynamic": [], "onnx": []}
     for _ in range(ceil(samples / batch)):
         drawn = fresh_inputs(inputs, batch, generator)
-        best = original(*drawn).argmax(1)
-        agreed["dynamic"].append(dynamic(*drawn).argmax(1) == best)
+        best = drawn.call(original).argmax(1)
+        agreed["dynamic"].append(drawn.call(dynamic).argmax(1) == best)
         if session is not None:
             agreed["onnx"].append(session.run(tensors(drawn))[0].argmax(1) == best)
     return {

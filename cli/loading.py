@@ -15,11 +15,10 @@ from dynsurgeon.errors import StorageError
 from dynsurgeon.inputs import default_input_size, example_inputs
 from dynsurgeon.models import build_model, source_of
 from dynsurgeon.storage import read_recipe
+from dynsurgeon.surgery.inputs import Inputs
 
 from .arguments import parse_model_arguments, parse_size
 from .options import ModelOptions
-
-Inputs = tuple[Any, ...]
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from dynsurgeon.recipe import Recipe
     from dynsurgeon.storage import load, save
     from dynsurgeon.surgery.cut import convert
+    from dynsurgeon.surgery.inputs import Inputs
     from dynsurgeon.surgery.plan import plan
     from dynsurgeon.surgery.planned import Plan, Site
     from dynsurgeon.surgery.restore import restore
@@ -95,6 +96,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "recipe": ("Recipe",),
     "storage": ("load", "save"),
     "surgery.cut": ("convert",),
+    "surgery.inputs": ("Inputs",),
     "surgery.plan": ("plan",),
     "surgery.planned": ("Plan", "Site"),
     "surgery.restore": ("restore",),
@@ -129,6 +131,7 @@ __all__ = [
     "ExportResult",
     "FinetuneResult",
     "FinetuneSettings",
+    "Inputs",
     "ModelNotFoundError",
     "NoSiteError",
     "ParityError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,8 +13,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.models import source_of
-
-Inputs = tuple[Any, ...]
+from dynsurgeon.surgery.inputs import Inputs
 
 DETECTORS = (
     GeneralizedRCNN,
@@ -36,7 +36,7 @@ def example_inputs(
     batch: int = 2,
     seed: int = 0,
 ) -> Inputs:
-    """Return positional inputs for `model`, of its dtype and on its device.
+    """Return inputs for `model`, of its dtype and on its device.
 
     Args:
         spec: The name that the model was built from.
@@ -47,8 +47,8 @@ def example_inputs(
         seed: Seed of the random numbers.
 
     Returns:
-        One tensor ``(batch, *input_size)`` in a tuple; for detection a list of images; for optical
-        flow two tensors.
+        One tensor ``(batch, *input_size)``; for detection a list of images; for optical flow two
+        tensors. They are positional, or by name where the model takes nothing else.
 
     Raises:
         ConfigError: No size was given and none can be guessed, or it holds a number below 1.
@@ -66,9 +66,19 @@ def example_inputs(
         return torch.randn(shape, generator=generator, **like).to(device)
 
     if isinstance(model, DETECTORS):
-        return ([draw(*size) for _ in range(batch)],)
+        return Inputs([draw(*size) for _ in range(batch)])
     count = 2 if isinstance(model, zoo.optical_flow.RAFT) else 1
-    return tuple(draw(batch, *size) for _ in range(count))
+    drawn = [draw(batch, *size) for _ in range(count)]
+    names = _keywords(model)
+    return Inputs(**dict(zip(names, drawn, strict=False))) if names else Inputs(*drawn)
+
+
+def _keywords(model: nn.Module) -> list[str]:
+    """Names of what `model` must be given, where it takes nothing by position."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    if any(p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in parameters):
+        return []
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
 
 
 def default_input_size(spec: str, model: nn.Module) -> tuple[int, ...]:

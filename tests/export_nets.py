@@ -25,6 +25,7 @@ from dynsurgeon.operators import (
     DynamicConvTranspose3d,
     DynamicReLUB,
 )
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.run import preserved
 
 TOLERANCE = 1e-5
@@ -117,7 +118,7 @@ def captured_graph(
     target = Target.choose(form, batch)
     with preserved(model, "eval"):
         names = Signature.of((x,), model(x), None, None, taken=())
-        return capture(model, (x,), target), target, names
+        return capture(model, Inputs(x), target), target, names
 
 
 def operators(graph: ir.Graph) -> list[str]:

@@ -17,10 +17,11 @@ from torch import nn
 import dynsurgeon as ds
 from dynsurgeon.measure import engines
 from dynsurgeon.measure.bench import BenchRow, bench, check_engines
-from dynsurgeon.measure.engines import ENGINES, Inputs, Twins
+from dynsurgeon.measure.engines import ENGINES, Twins
 from dynsurgeon.measure.interleave import Timing
 from dynsurgeon.measure.session import timed_session
 from dynsurgeon.measure.threads import torch_threads
+from dynsurgeon.surgery.inputs import Inputs
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def twins(inputs: Inputs, tmp_path: Path) -> Twins:
 
 @pytest.fixture
 def inputs() -> Inputs:
-    return (images(),)
+    return Inputs(images())
 
 
 def test_every_combination_has_a_row(twins: Twins, inputs: Inputs) -> None:
@@ -159,7 +160,7 @@ def test_compiled_networks_run(
     monkeypatch.setattr(
         torch, "compile", lambda model, **settings: compile_(model, backend="eager", **settings)
     )
-    (row,) = bench(twins, (tiny_resnet.example(),), engines=["compile"], rounds=1)
+    (row,) = bench(twins, Inputs(tiny_resnet.example()), engines=["compile"], rounds=1)
     assert row.problem is None
     assert set(row.timings) == {"static", "dynamic"}
 
@@ -212,7 +213,7 @@ def test_a_session_runs_its_file_without_spinning_threads(
     monkeypatch.setattr(ort, "InferenceSession", watch)
     path = twins.onnx_file("static", inputs, 2, 1)
     chosen.clear()  # those of the verification
-    (x,) = inputs
+    (x,) = inputs.args
     outputs: Any = timed_session(path, [x], threads=2)()
     expected = twins.static(x)
     torch.testing.assert_close(torch.from_numpy(outputs[0]), expected, rtol=1e-4, atol=1e-5)

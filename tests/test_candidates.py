@@ -8,11 +8,12 @@ from surgery_nets import Flow, Grandparent, SharedPReLU, images
 from torch import nn
 
 from dynsurgeon.surgery.candidates import Candidate, find_candidates
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.survey import survey_model
 
 
 def candidates_of(net: nn.Module, *inputs: Any) -> dict[str, Candidate]:
-    found = find_candidates(net, survey_model(net, inputs))
+    found = find_candidates(net, survey_model(net, Inputs(*inputs)))
     assert len({c.name for c in found}) == len(found)
     return {c.name: c for c in found}
 

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from dynsurgeon.cli.comparison import count_initializers, print_comparison, top1_agreement
+from dynsurgeon.surgery.inputs import Inputs
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def to_onnx(net: nn.Linear, path: Path, batch: int | str) -> Path:
     return path
 
 
-INPUTS = (torch.randn(2, 4, generator=torch.Generator().manual_seed(0)),)
+INPUTS = Inputs(torch.randn(2, 4, generator=torch.Generator().manual_seed(0)))
 
 
 def test_equal_networks_agree_and_opposite_ones_do_not(net: nn.Linear, tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ class Returns(nn.Module):
 @pytest.mark.parametrize("inputs", [(torch.ones(2, 3),), ([torch.ones(3, 4, 4)] * 2,)])
 def test_other_outputs_have_no_top_1(shape: str, inputs: tuple[Any, ...]) -> None:
     net = Returns(shape)
-    assert top1_agreement(net, net, None, inputs) is None
+    assert top1_agreement(net, net, None, Inputs(*inputs)) is None
 
 
 def test_parameters_of_subgraphs_count_and_integers_do_not(tmp_path: Path) -> None:
@@ -139,5 +140,5 @@ def test_tensors_of_any_kind_are_the_inputs() -> None:
         def forward(self, one: Tensor, other: Tensor) -> Tensor:
             return one + other
 
-    inputs = (torch.randn(2, 3), torch.randn(2, 3))
+    inputs = Inputs(torch.randn(2, 3), torch.randn(2, 3))
     assert top1_agreement(Pair(), Pair(), None, inputs) == {"dynamic": 1.0}

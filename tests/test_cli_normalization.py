@@ -11,6 +11,7 @@ from torch import nn
 from dynsurgeon.cli.loading import Subject
 from dynsurgeon.cli.normalization import statistics_of
 from dynsurgeon.errors import ConfigError, StorageError
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.training.finetune.transforms import IMAGENET
 
 
@@ -18,7 +19,7 @@ def subject(model: str = "resnet18", *, channels: int = 3, **origin: Any) -> Sub
     net = nn.Identity()
     net.pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}  # type: ignore[assignment]
     known = {"model": model, "weights": "DEFAULT", "input_size": [channels, 8, 8]}
-    return Subject(net, (torch.zeros(2, channels, 8, 8),), {**known, **origin})
+    return Subject(net, Inputs(torch.zeros(2, channels, 8, 8)), {**known, **origin})
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 import dynsurgeon as ds
 from dynsurgeon.proof.compare import Comparison, compare_models, relative
 from dynsurgeon.recipe import recipe_of
+from dynsurgeon.surgery.inputs import Inputs
 
 
 def compare(net: nn.Module, dynamic: nn.Module, *inputs: Any) -> Comparison:
-    return compare_models(net, dynamic, recipe_of(dynamic), inputs, seed=0)
+    return compare_models(net, dynamic, recipe_of(dynamic), Inputs(*inputs), seed=0)
 
 
 def test_every_site_is_compared_in_every_mode_that_it_runs_in(tiny_dual: TinyNet) -> None:

@@ -15,6 +15,7 @@ from dynsurgeon.export.capture import capture
 from dynsurgeon.export.forms.site import ConvSite, is_dynamic_conv
 from dynsurgeon.export.target import Target
 from dynsurgeon.operators import DynamicConv2d, DynamicConvTranspose2d
+from dynsurgeon.surgery.inputs import Inputs
 
 
 def test_each_dynamic_convolution_is_one_node_on_its_bank() -> None:
@@ -67,7 +68,7 @@ def test_a_model_that_no_exporter_can_follow_is_told_from_its_dynamic_layers(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(ExportError) as caught:
-        capture(Branching().eval(), (torch.randn(2, 3, 6, 6),), Target.choose("rule", 2))
+        capture(Branching().eval(), Inputs(torch.randn(2, 3, 6, 6)), Target.choose("rule", 2))
     message = str(caught.value)
     assert "it is the model and not its dynamic layers" in message
     assert "torch.onnx.export says: " in message
@@ -98,4 +99,4 @@ class FixedSize(nn.Module):
 def test_an_axis_that_the_model_fixes_is_named() -> None:
     target = Target.choose("rule", None, dynamic_size=True)
     with pytest.raises(ExportError, match="not with free height, width: export it without dyn"):
-        capture(FixedSize().eval(), (torch.randn(1, 3, 6, 6),), target)
+        capture(FixedSize().eval(), Inputs(torch.randn(1, 3, 6, 6)), target)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dynsurgeon.errors import ExportError
 from dynsurgeon.export.independence import check_independence
 from dynsurgeon.export.signature import Signature
+from dynsurgeon.surgery.inputs import Inputs
 
 
 class Function(nn.Module):
@@ -27,7 +28,7 @@ def check(function: Callable[..., Any], *inputs: Any) -> None:
     net = Function(function)
     names = Signature.of(inputs, net(*inputs), None, None, taken=())
     with torch.no_grad():
-        check_independence(net, inputs, names, torch.Generator().manual_seed(0))
+        check_independence(net, Inputs(*inputs), names, torch.Generator().manual_seed(0))
 
 
 X = torch.randn(2, 3, 4, 4)

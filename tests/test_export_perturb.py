@@ -19,6 +19,7 @@ from dynsurgeon.export.perturb import (
 )
 from dynsurgeon.operators import DynamicConv2d, DynamicReLUB, DynamicReLUC, KernelAttention
 from dynsurgeon.operators.execution import forced_form, grouped, stacked
+from dynsurgeon.surgery.inputs import Inputs
 
 
 def start_net() -> nn.Module:
@@ -41,7 +42,7 @@ def net() -> nn.Module:
 @pytest.fixture
 def state(net: nn.Module) -> dict[str, Tensor]:
     with torch.no_grad():
-        return stable_perturbation(net, [(X,)], torch.Generator().manual_seed(0))
+        return stable_perturbation(net, [Inputs(X)], torch.Generator().manual_seed(0))
 
 
 def attentions(net: nn.Module, state: dict[str, Tensor]) -> list[Tensor]:
@@ -52,7 +53,7 @@ def attentions(net: nn.Module, state: dict[str, Tensor]) -> list[Tensor]:
         if isinstance(module, KernelAttention)
     ]
     with torch.no_grad():
-        functional_call(net, state, (X,))
+        functional_call(net, state, Inputs(X))
     for handle in handles:
         handle.remove()
     return found
@@ -78,7 +79,7 @@ def test_outputs_differ_between_samples_and_stay_moderate(
     net: nn.Module, state: dict[str, Tensor]
 ) -> None:
     with torch.no_grad():
-        y = functional_call(net, state, (X,))
+        y = functional_call(net, state, Inputs(X))
     assert float((y - y.mean(0)).abs().max()) > 1e-3 * float(y.abs().max())
     assert 1e-3 < float(y.abs().max()) < 1e3
 
@@ -86,7 +87,7 @@ def test_outputs_differ_between_samples_and_stay_moderate(
 def test_the_network_stays_as_it_is(net: nn.Module) -> None:
     before = {key: value.clone() for key, value in net.state_dict().items()}
     with torch.no_grad():
-        stable_perturbation(net, [(X,)], torch.Generator().manual_seed(0))
+        stable_perturbation(net, [Inputs(X)], torch.Generator().manual_seed(0))
     assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
     assert not any(module.training for module in net.modules())
@@ -94,7 +95,7 @@ def test_the_network_stays_as_it_is(net: nn.Module) -> None:
 
 def test_the_same_seed_gives_the_same_weights(net: nn.Module) -> None:
     with torch.no_grad():
-        a, b = (perturbed_state(net, (X,), torch.Generator().manual_seed(3)) for _ in range(2))
+        a, b = (perturbed_state(net, Inputs(X), torch.Generator().manual_seed(3)) for _ in range(2))
     assert a.keys() == b.keys()
     assert all(torch.equal(a[key], b[key]) for key in a)
 
@@ -103,7 +104,7 @@ def test_a_tied_weight_changes_under_each_of_its_keys() -> None:
     net: Any = nn.Sequential(*[DynamicConv2d(4, 4, 3, padding=1) for _ in range(2)]).eval()
     net[1].weight = net[0].weight
     with torch.no_grad():
-        state = perturbed_state(net, (X,), torch.Generator().manual_seed(0))
+        state = perturbed_state(net, Inputs(X), torch.Generator().manual_seed(0))
     assert state["0.weight"] is state["1.weight"]
 
 
@@ -135,8 +136,8 @@ def rounding(net: nn.Module, state: dict[str, Tensor]) -> float:
 def test_a_gentler_perturbation_is_taken_where_rounding_grows() -> None:
     net = steep_net()
     with torch.no_grad():
-        strong = perturbed_state(net, (X,), torch.Generator().manual_seed(0), *ATTEMPTS[0])
-        chosen = stable_perturbation(net, [(X,)], torch.Generator().manual_seed(0))
+        strong = perturbed_state(net, Inputs(X), torch.Generator().manual_seed(0), *ATTEMPTS[0])
+        chosen = stable_perturbation(net, [Inputs(X)], torch.Generator().manual_seed(0))
         assert rounding(net, strong) > 1e-5
         assert rounding(net, chosen) < 2e-6
     assert strong.keys() == chosen.keys()  # BatchNorm dampens the steepness; it isn't left alone
@@ -147,7 +148,7 @@ def test_the_strongest_perturbation_is_taken_where_rounding_stays_small(
     net: nn.Module, state: dict[str, Tensor]
 ) -> None:
     with torch.no_grad():
-        strong = perturbed_state(net, (X,), torch.Generator().manual_seed(0), *ATTEMPTS[0])
+        strong = perturbed_state(net, Inputs(X), torch.Generator().manual_seed(0), *ATTEMPTS[0])
     assert strong.keys() == state.keys()
     assert all(torch.equal(strong[key], state[key]) for key in strong)
 
@@ -156,7 +157,7 @@ def test_a_sharp_softmax_is_moved_as_far_as_a_soft_one() -> None:
     config = DynamicConvConfig(temperature=1e-6)
     net = nn.Sequential(*[DynamicConv2d(4, 4, 3, padding=1, config=config) for _ in range(6)])
     with torch.no_grad():
-        state = stable_perturbation(net.eval(), [(X,)], torch.Generator().manual_seed(0))
+        state = stable_perturbation(net.eval(), [Inputs(X)], torch.Generator().manual_seed(0))
         assert rounding(net, state) < 2e-6
     assert all(bool(tensor.isfinite().all()) for tensor in state.values())
     for pi in attentions(net, state):
@@ -182,7 +183,7 @@ def test_a_channel_that_is_dead_where_weights_were_fitted_is_not_magnified_elsew
     with torch.no_grad():
         conv.weight.fill_(1)
         conv.bias.zero_()
-        state = perturbed_state(net, (seen,), torch.Generator().manual_seed(0))
+        state = perturbed_state(net, Inputs(seen), torch.Generator().manual_seed(0))
         other = functional_call(net, state, (seen[:, :1].expand_as(seen),))
     assert float(state["1.running_var"].min()) > 1e-2 * float(state["1.running_var"].max())
     assert float(other.abs().max()) < 20
@@ -191,8 +192,10 @@ def test_a_channel_that_is_dead_where_weights_were_fitted_is_not_magnified_elsew
 def test_the_network_must_be_tame_on_batches_it_was_not_fitted_to() -> None:
     net, wild = start_net(), torch.full_like(X, float("nan"))
     with torch.no_grad():
-        tame = stable_perturbation(net, [(X,)], torch.Generator().manual_seed(0))
-        chosen = stable_perturbation(net, [(wild,), (X,)], torch.Generator().manual_seed(0))
+        tame = stable_perturbation(net, [Inputs(X)], torch.Generator().manual_seed(0))
+        chosen = stable_perturbation(
+            net, [Inputs(wild), Inputs(X)], torch.Generator().manual_seed(0)
+        )
     assert "1.running_mean" in tame
     assert "1.running_mean" not in chosen  # the last, gentlest attempts leave BatchNorm alone
 
@@ -202,15 +205,15 @@ def test_swapped_attention_shows_in_the_output_of_a_deep_network() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, 3, 8, 8, generator=generator)
     with torch.no_grad():
-        state = stable_perturbation(net, [(x,)], generator)
-        right = functional_call(net, state, (x,))
+        state = stable_perturbation(net, [Inputs(x)], generator)
+        right = functional_call(net, state, Inputs(x))
         for swap in (lambda pi: pi.roll(1, 0), lambda pi: pi.roll(1, 1)):
             swapped = [
                 module.register_forward_hook(lambda _, __, pi, swap=swap: swap(pi))
                 for module in net.modules()
                 if isinstance(module, KernelAttention)
             ]
-            wrong = functional_call(net, state, (x,))
+            wrong = functional_call(net, state, Inputs(x))
             for handle in swapped:
                 handle.remove()
             # The tolerance of the check is 1e-5 of the largest output.

@@ -11,6 +11,7 @@ from dynsurgeon.export.lowering import lower
 from dynsurgeon.export.perturb import perturbed_state
 from dynsurgeon.export.tensors import tensor_of
 from dynsurgeon.operators import DynamicReLUC
+from dynsurgeon.surgery.inputs import Inputs
 
 
 class Mean(nn.Module):
@@ -63,7 +64,7 @@ def test_a_zero_bias_that_is_a_weight_stays() -> None:
 def test_the_verified_graph_is_the_written_one_whatever_the_weights() -> None:
     net, x = DynamicNet().eval(), torch.randn(3, 3, 12, 12)
     with torch.no_grad():
-        state = perturbed_state(net, (x,), torch.Generator().manual_seed(0))
+        state = perturbed_state(net, Inputs(x), torch.Generator().manual_seed(0))
     captured, target, names = captured_graph(net, x[:1])
     start, moved = (lower(captured, target, names, s).graph for s in ({}, state))
     assert operators(start) == operators(moved)

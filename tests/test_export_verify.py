@@ -20,6 +20,7 @@ from dynsurgeon.export.result import ExportCheck
 from dynsurgeon.export.session import Session
 from dynsurgeon.export.trial import Trial, open_session
 from dynsurgeon.export.verify import TOLERANCES, check_dtype, check_file, coarsest_dtype, compare
+from dynsurgeon.surgery.inputs import Inputs
 
 NAN, INF = float("nan"), float("inf")
 
@@ -41,7 +42,7 @@ class Answers:
 
 def check(expected: Tensor, found: Tensor, dtype: torch.dtype = torch.float32) -> ExportCheck:
     session: Any = Answers(found)
-    case = Case("batch 1", 1, (torch.zeros(1),))
+    case = Case("batch 1", 1, Inputs(torch.zeros(1)))
     (result,) = compare(session, [case], [[expected]], TOLERANCES[dtype])
     return result
 
@@ -83,7 +84,7 @@ def test_another_shape_or_dtype_fails() -> None:
 
 def test_a_declared_shape_that_does_not_hold_is_an_error() -> None:
     session: Any = Answers(torch.zeros(2, 5), declared=[1, 5])
-    case = Case("batch 2", 2, (torch.zeros(2),))
+    case = Case("batch 2", 2, Inputs(torch.zeros(2)))
     with pytest.raises(ExportError, match=r"declares output 'output_0' as \[1, 5\].*fixed batch"):
         compare(session, [case], [[torch.zeros(2, 5)]], TOLERANCES[torch.float32])
 
@@ -103,7 +104,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path, 
     path = tmp_path_factory.mktemp("written") / "m.onnx"
     net, x = DynamicNet().eval(), torch.randn(2, 3, 12, 12)
     export_onnx(net, path, x)
-    return net, path, Case("batch 2", 2, (x,))
+    return net, path, Case("batch 2", 2, Inputs(x))
 
 
 @pytest.fixture
@@ -161,5 +162,5 @@ def test_a_session_runs_on_the_inputs_in_order(exported: tuple[nn.Module, Path, 
     session = Session(path, optimized=False)
     assert session.inputs == ["input"]
     assert list(session.outputs) == ["output"]
-    (found,) = session.run([case.inputs[0]])
-    torch.testing.assert_close(found, net(case.inputs[0]).detach())
+    (found,) = session.run([case.inputs.args[0]])
+    torch.testing.assert_close(found, net(case.inputs.args[0]).detach())

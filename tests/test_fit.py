@@ -17,6 +17,7 @@ import dynsurgeon as ds
 from dynsurgeon.config import DynamicConvConfig, MeasureConfig
 from dynsurgeon.operators import DynamicConv
 from dynsurgeon.surgery.draft import Variant
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.latency import Meter
 from dynsurgeon.surgery.plan import plan_in_place
 from dynsurgeon.surgery.planned import Latency, Plan
@@ -51,7 +52,7 @@ class FakeMeter:
 
 
 def plan(net: nn.Module, x: Any, meter: Meter | None = None, **settings: Any) -> Plan:
-    return plan_in_place(net, (x,), ds.SurgeryConfig(**settings), meter)
+    return plan_in_place(net, Inputs(x), ds.SurgeryConfig(**settings), meter)
 
 
 @pytest.mark.parametrize("budget", [1.02, 1.05, 1.08])
@@ -242,7 +243,7 @@ def test_convert_keeps_the_budget_and_loads_without_it(tmp_path: Path, tiny_net:
 
 def test_convert_applies_a_plan_as_it_is(tiny_net: TinyNet) -> None:
     x = tiny_net.example()
-    made = plan_in_place(tiny_net, (x,), ds.SurgeryConfig(latency_budget=1.03), FakeMeter())
+    made = plan_in_place(tiny_net, Inputs(x), ds.SurgeryConfig(latency_budget=1.03), FakeMeter())
     dynamic = ds.convert(tiny_net, x, made)
     assert {s.name for s in made.converted} == set(dynamic_layers(dynamic))
     assert ds.check_parity(tiny_net, dynamic, x).passed

@@ -57,7 +57,7 @@ def test_a_model_built_for_other_channels_gets_those() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "r3d_18", "lraspp_mobilenet_v3_large"])
 def test_networks_run_on_their_inputs(name: str) -> None:
     model = build(name)
-    (inputs,) = example_inputs(name, model, batch=3)
+    (inputs,) = example_inputs(name, model, batch=3).args
     assert inputs.shape[0] == 3
     with torch.no_grad():
         outputs = model(inputs.to("meta"))
@@ -73,18 +73,18 @@ def test_all_of_torchvision_runs_on_its_inputs(name: str) -> None:
         model = build_model(name, "random").eval()
     inputs = example_inputs(name, model, batch=1 if detects else 2)
     with torch.no_grad():
-        model(*inputs)
+        inputs.call(model)
 
 
 def test_detection_takes_a_list_of_images_in_range() -> None:
     model = build_model("ssdlite320_mobilenet_v3_large", "random").eval()
-    (images,) = example_inputs("ssdlite320_mobilenet_v3_large", model, (3, 64, 80))
+    (images,) = example_inputs("ssdlite320_mobilenet_v3_large", model, (3, 64, 80)).args
     assert [tuple(image.shape) for image in images] == [(3, 64, 80)] * 2
     assert all(image.min() >= 0 and image.max() <= 1 for image in images)
 
 
 def test_optical_flow_takes_two_images() -> None:
-    first, second = example_inputs("raft_small", build_model("raft_small", "random"))
+    first, second = example_inputs("raft_small", build_model("raft_small", "random")).args
     assert first.shape == second.shape == (2, 3, 128, 128)
     assert not torch.equal(first, second)
 
@@ -112,12 +112,22 @@ def test_where_nothing_suggests_a_size_the_option_is_named() -> None:
 def test_inputs_are_of_the_models_precision_and_repeatable() -> None:
     net = nn.Conv2d(3, 2, 3).double()
     one, other, third = (example_inputs("net.py:build", net, (3, 4, 4), seed=s) for s in (0, 0, 1))
-    assert one[0].dtype == torch.float64
-    assert torch.equal(one[0], other[0])
-    assert not torch.equal(one[0], third[0])
+    assert one.args[0].dtype == torch.float64
+    assert torch.equal(one.args[0], other.args[0])
+    assert not torch.equal(one.args[0], third.args[0])
 
 
 @pytest.mark.parametrize("size", [(), (3, 0, 4), (-1,)])
 def test_impossible_sizes_are_refused(size: tuple[int, ...], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="input size"):
         example_inputs("net.py:build", nn.Conv2d(3, 2, 3), size)
+
+
+def test_a_model_that_takes_nothing_by_position_is_fed_by_name() -> None:
+    class ByName(nn.Conv2d):
+        def forward(self, *, image: torch.Tensor, scale: float = 1.0) -> torch.Tensor:  # type: ignore[override]
+            return super().forward(image) * scale
+
+    inputs = example_inputs("net.py:build", ByName(3, 2, 3), (3, 4, 4))
+    assert (inputs.args, list(inputs.kwargs)) == ((), ["image"])
+    assert inputs.call(ByName(3, 2, 3)).shape == (2, 2, 2, 2)

@@ -16,6 +16,7 @@ import dynsurgeon as ds
 from dynsurgeon.config import MeasureConfig
 from dynsurgeon.measure import interleave
 from dynsurgeon.measure.interleave import Timing
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.latency import FLOOR, OnnxMeter
 
 TIMES = {"static": (2.0, 1.0, 3.0), "0": (2.0, 1.5, 4.0), "1": (0.5, 0.6, 0.7), "dynamic": (3.0,)}
@@ -53,7 +54,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def meter_of(net: TinyNet, **settings: Any) -> OnnxMeter:
-    return OnnxMeter(net, (net.example(),), MeasureConfig(threads=1, **settings))
+    return OnnxMeter(net, Inputs(net.example()), MeasureConfig(threads=1, **settings))
 
 
 def test_a_site_costs_the_difference_of_the_fastest_rounds(
@@ -110,7 +111,7 @@ def test_the_whole_is_compared_by_its_worse_ratio(asked: list[list[str]]) -> Non
 
 def test_threads_of_torch_are_as_before(asked: list[list[str]]) -> None:
     net, before = Small().eval(), torch.get_num_threads()
-    with OnnxMeter(net, (net.example(),), MeasureConfig(threads=2)) as meter:
+    with OnnxMeter(net, Inputs(net.example()), MeasureConfig(threads=2)) as meter:
         meter.static_seconds()
     assert torch.get_num_threads() == before
 

@@ -10,6 +10,7 @@ from surgery_nets import Arguments, Block, Flow, Inner, Kernels, images, reasons
 from torch import Tensor, fx, nn
 
 from dynsurgeon.surgery.candidates import Candidate, find_candidates
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.owners import (
     constants_of,
     group_by_owner,
@@ -21,7 +22,7 @@ from dynsurgeon.surgery.survey import Survey, survey_model
 
 
 def candidates_of(net: nn.Module, x: Any) -> tuple[dict[str, Candidate], Survey]:
-    survey = survey_model(net, (x,))
+    survey = survey_model(net, Inputs(x))
     return {c.name: c for c in find_candidates(net, survey)}, survey
 
 

@@ -9,6 +9,7 @@ from surgery_nets import Flow, Reading, images
 from torch import Tensor, nn
 
 from dynsurgeon.surgery.candidates import Candidate, find_candidates
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.rehearse import (
     same_function,
     same_tensors,
@@ -20,7 +21,7 @@ from dynsurgeon.surgery.trace import OwnerTrace, trace_owner
 
 
 def observed(net: nn.Module) -> tuple[Survey, list[Candidate]]:
-    survey = survey_model(net, (images(),))
+    survey = survey_model(net, Inputs(images()))
     return survey, find_candidates(net, survey)
 
 

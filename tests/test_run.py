@@ -10,6 +10,7 @@ import torch
 from surgery_nets import Flow, images
 from torch import Tensor, nn
 
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.randomness import random_state, same_random_state
 from dynsurgeon.surgery.run import (
     as_double,
@@ -88,7 +89,7 @@ def test_a_write_into_the_input_does_not_reach_the_caller() -> None:
 
 def test_inputs_are_copied_doubled_and_widened() -> None:
     x, index = torch.randn(2, 3), torch.tensor([1, 2])
-    inputs = ({"x": x, "more": [index]}, 3, "text")
+    inputs: Any = ({"x": x, "more": [index]}, 3, "text")
     (tree, *rest) = copied(inputs)
     assert torch.equal(tree["x"], x)
     assert tree["x"] is not x
@@ -110,7 +111,7 @@ def test_inputs_are_copied_doubled_and_widened() -> None:
     ],
 )
 def test_batch_size(inputs: tuple[Any, ...], size: int) -> None:
-    assert batch_size(inputs) == size
+    assert batch_size(Inputs(*inputs)) == size
 
 
 @dataclass

@@ -10,11 +10,12 @@ from surgery_nets import Arguments, Flow, images
 from torch import Tensor, nn
 
 from dynsurgeon.errors import ConfigError
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.survey import VARIES, Survey, survey_model
 
 
 def survey(model: nn.Module, *inputs: Any) -> Survey:
-    return survey_model(model, inputs)
+    return survey_model(model, Inputs(*inputs))
 
 
 def test_both_modes_are_observed(tiny_dual: TinyNet) -> None:

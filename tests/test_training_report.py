@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import UserDict
 
 import pytest
 import torch
@@ -92,7 +93,15 @@ def test_forms_of_batches() -> None:
     model = ds.convert(net, x)
     reports = [
         ds.attention_report(model, batches)
-        for batches in ([x], [(x, labels)], [[x, labels]], [{"images": x}], iter([x]))
+        for batches in (
+            [x],
+            [(x, labels)],
+            [[x, labels]],
+            [{"images": x}],
+            [UserDict(images=x)],
+            [ds.Inputs(images=x)],
+            iter([x]),
+        )
     ]
     assert all(report == reports[0] for report in reports)
     assert reports[0].samples == 6

@@ -29,6 +29,7 @@ from dynsurgeon.export.target import Target
 from dynsurgeon.operators.execution import Form, forced_form
 from dynsurgeon.operators.geometry import ConvGeometry
 from dynsurgeon.operators.relu import DynamicReLU, Lines, forced_lines
+from dynsurgeon.surgery.inputs import Inputs
 
 LONGEST_MESSAGE = 240
 """Letters of torch's own message that are passed on."""
@@ -47,12 +48,12 @@ class Captured:
     weights: frozenset[str]
 
 
-def capture(model: nn.Module, inputs: tuple[Any, ...], target: Target) -> Captured:
+def capture(model: nn.Module, inputs: Inputs, target: Target) -> Captured:
     """Trace `model`, which must be in eval mode, on `inputs`.
 
     Args:
         model: The network.
-        inputs: Positional inputs with `Target.traced_batch` samples.
+        inputs: Inputs with `Target.traced_batch` samples.
         target: What the file is for.
 
     Raises:
@@ -109,16 +110,13 @@ STATIC: tuple[Form, Lines] = (one_kernel, one_line)
 
 def _trace(
     model: nn.Module,
-    inputs: tuple[Any, ...],
+    inputs: Inputs,
     axes: list[Axes],
     opset: int | None,
     operations: tuple[Form, Lines],
 ) -> ir.Model:
-    arguments = inspect.signature(model.forward).bind(*inputs).arguments
-    args, kwargs = inputs, None
-    if inputs and isinstance(inputs[-1], dict):  # torch.onnx would take it for keyword arguments
-        args, kwargs = inputs[:-1], dict([arguments.popitem()])
-        arguments |= kwargs
+    signature = inspect.signature(model.forward)
+    args, kwargs = _told_apart(inputs, signature)
     with forced_form(operations[0]), forced_lines(operations[1]), _quiet():
         program = torch.onnx.export(
             model,
@@ -128,19 +126,34 @@ def _trace(
             optimize=False,
             verbose=False,
             opset_version=opset,
-            dynamic_shapes=_shapes(arguments, axes) if any(axes) else None,
+            dynamic_shapes=_shapes(args, kwargs, signature, axes) if any(axes) else None,
         )
     assert program is not None
     model_ir: ir.Model = program.model
     return model_ir
 
 
-def _shapes(arguments: dict[str, Any], axes: list[Axes]) -> Any:
+def _told_apart(
+    inputs: Inputs, signature: inspect.Signature
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return positional and keyword inputs as torch.onnx understands them."""
+    args, kwargs = inputs.args, inputs.kwargs
+    if kwargs or not args or not isinstance(args[-1], dict):
+        return args, kwargs
+    # Without keyword inputs, torch.onnx would take a dict that comes last for them.
+    name, last = signature.bind(*args).arguments.popitem()
+    return args[:-1], {name: last}
+
+
+def _shapes(
+    args: tuple[Any, ...], kwargs: dict[str, Any], signature: inspect.Signature, axes: list[Axes]
+) -> Any:
     """Return the free axes in the structure of the arguments, as torch.export takes them."""
     remaining = iter(axes)
-    return tree_map(
-        lambda leaf: (next(remaining) or None) if isinstance(leaf, Tensor) else None, arguments
+    free_args, free_kwargs = tree_map(
+        lambda leaf: (next(remaining) or None) if isinstance(leaf, Tensor) else None, (args, kwargs)
     )
+    return signature.bind(*free_args, **free_kwargs).arguments
 
 
 @contextmanager
@@ -160,7 +173,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _explained(
-    error: Exception, model: nn.Module, inputs: tuple[Any, ...], axes: list[Axes], target: Target
+    error: Exception, model: nn.Module, inputs: Inputs, axes: list[Axes], target: Target
 ) -> ExportError:
     """Try simpler things, and say from what works who is at fault."""
     name = type(model).__name__
@@ -183,7 +196,7 @@ def _explained(
 
 def _can_trace(
     model: nn.Module,
-    inputs: tuple[Any, ...],
+    inputs: Inputs,
     axes: list[Axes],
     target: Target,
     operations: tuple[Form, Lines],

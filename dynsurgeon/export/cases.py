@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch import Tensor
 from dynsurgeon.export.signature import spatial_axes
 from dynsurgeon.export.target import Target
 from dynsurgeon.proof.inputs import fresh_inputs, take_samples
+from dynsurgeon.surgery.inputs import Inputs
 
 FREE_BATCHES = (1, 2, 3, 5)
 PERMUTED_BATCH = 3
@@ -27,15 +27,17 @@ class Case:
     Attributes:
         name: What is special about it.
         batch: Samples in it.
-        inputs: The positional inputs, every sample different.
+        inputs: The inputs, every sample different.
     """
 
     name: str
     batch: int
-    inputs: tuple[Any, ...]
+    inputs: Inputs
 
 
-def make_cases(example_inputs: Any, target: Target, generator: torch.Generator) -> tuple[Case, ...]:
+def make_cases(
+    example_inputs: Inputs, target: Target, generator: torch.Generator
+) -> tuple[Case, ...]:
     """Return what a file for `target` is verified on."""
     batches = FREE_BATCHES if target.batch is None else (target.batch,)
     cases = [

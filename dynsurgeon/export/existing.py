@@ -19,7 +19,7 @@ from dynsurgeon.export.target import EXPORT_FORMS, Target
 from dynsurgeon.export.trial import Trial
 from dynsurgeon.export.verify import check_file
 from dynsurgeon.export.write import FORM_KEY, HALF, HALF_KEY
-from dynsurgeon.proof.inputs import as_inputs
+from dynsurgeon.surgery.inputs import Inputs, as_inputs
 from dynsurgeon.surgery.run import preserved
 
 
@@ -31,7 +31,8 @@ def verify_onnx(
     Args:
         model: The network; it is run in eval mode and stays as it is.
         path: The file.
-        example_inputs: A tensor, or a tuple of positional inputs, with the batch as first axis.
+        example_inputs: A tensor, a tuple of positional inputs, a dict of keyword inputs, or
+            `Inputs`, with the batch as first axis.
         seed: Seed of the inputs to compare on.
 
     Returns:
@@ -73,7 +74,7 @@ def _read(path: Path) -> ir.Model:
         raise StorageError(f"{path} is no readable ONNX file: {first_line(error)}") from error
 
 
-def _target_of(stored: ir.Model, inputs: tuple[Any, ...], path: Path) -> Target:
+def _target_of(stored: ir.Model, inputs: Inputs, path: Path) -> Target:
     given, taken = tensors(inputs), stored.graph.inputs
     shapes = [shape_of(value) for value in taken]
     ranks = [len(shape) for shape in shapes]

@@ -22,7 +22,8 @@ from dynsurgeon.export.target import AUTO, RULE, Target
 from dynsurgeon.export.tuning.race import fastest
 from dynsurgeon.export.verify import check_dtype
 from dynsurgeon.export.write import EXTERNAL_DATA_LIMIT, install, staging
-from dynsurgeon.proof.inputs import as_inputs, tiled
+from dynsurgeon.proof.inputs import tiled
+from dynsurgeon.surgery.inputs import Inputs, as_inputs
 from dynsurgeon.surgery.run import preserved
 
 
@@ -51,7 +52,8 @@ def export_onnx(
     Args:
         model: Any network; it is exported in eval mode and stays as it is.
         path: The file to write. One that is there already is replaced, once the new one is good.
-        example_inputs: A tensor, or a tuple of positional inputs, with the batch as first axis.
+        example_inputs: A tensor, a tuple of positional inputs, a dict of keyword inputs, or
+            `Inputs`, with the batch as first axis.
         batch: A fixed batch, or None for any.
         dynamic_size: Whether height and width (the length, of a sequence) are free as well.
         form: A name in `target.EXPORT_FORMS`; ``"rule"`` takes the one that suits the batch;
@@ -62,8 +64,10 @@ def export_onnx(
         half: Store the kernel banks in half precision; they are computed with in single precision.
             The tolerance is then that of half precision, and the result tells the difference.
         opset: Version of the ONNX operator set; the exporter's default if None.
-        input_names: Names of the input tensors; ``input``, ``input_1`` … if None.
-        output_names: Names of the output tensors; keys of dicts, or ``output``, ``output_1`` …
+        input_names: Names of the input tensors; if None, those of keyword inputs and of keys of
+            dicts, or ``input``, ``input_1`` …
+        output_names: Names of the output tensors; keys of dicts and fields of dataclasses, or
+            ``output``, ``output_1`` …
         seed: Seed of inputs and weights that the file is verified with.
         external_data_limit: Bytes of weights above which they go to ``<path>.data``.
 
@@ -98,7 +102,7 @@ class _Tracer:
     """Traces a network, in eval mode, for whatever target is asked for."""
 
     model: nn.Module
-    inputs: tuple[Any, ...]
+    inputs: Inputs
     names: tuple[Sequence[str] | None, Sequence[str] | None]
     seed: int
     external_data_limit: int

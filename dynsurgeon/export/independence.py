@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +9,7 @@ from dynsurgeon.errors import ExportError
 from dynsurgeon.export.running import run
 from dynsurgeon.export.signature import Signature, tensors
 from dynsurgeon.proof.inputs import batch_size, fresh_inputs, take_samples
+from dynsurgeon.surgery.inputs import Inputs
 
 SAMPLES = 3
 TOLERANCE = 1e-3
@@ -22,7 +21,7 @@ WAYS_OUT = "export it with a fixed batch=N, or form='portable'"
 
 
 def check_independence(
-    model: nn.Module, example_inputs: Any, signature: Signature, generator: torch.Generator
+    model: nn.Module, example_inputs: Inputs, signature: Signature, generator: torch.Generator
 ) -> None:
     """Compare a batch with its samples one at a time, in torch; `model` is in eval mode.
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from dynsurgeon.export.running import call_with
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.operators import DynamicConv, DynamicReLU, DynamicReLUC, KernelAttention
 from dynsurgeon.operators.execution import Form, forced_form, grouped, stacked
-from dynsurgeon.surgery.run import copied
+from dynsurgeon.surgery.inputs import Inputs
 
 State = dict[str, Tensor]
 Changes = dict[int, Tensor]
@@ -51,13 +51,13 @@ def is_dynamic(model: nn.Module) -> bool:
 
 
 def stable_perturbation(
-    model: nn.Module, batches: Sequence[tuple[Any, ...]], generator: torch.Generator
+    model: nn.Module, batches: Sequence[Inputs], generator: torch.Generator
 ) -> State:
     """Return the strongest perturbation under which rounding errors stay small.
 
     Args:
         model: The network, in eval mode; it stays as it is.
-        batches: Positional inputs, one or more times. The weights are fitted to the last, of
+        batches: Inputs, one or more times. The weights are fitted to the last, of
             several different samples; errors must be small on all, for a network that is tame
             where it was fitted may be wild elsewhere.
         generator: Source of the random numbers, on the CPU.
@@ -73,7 +73,7 @@ def stable_perturbation(
 
 def perturbed_state(
     model: nn.Module,
-    inputs: tuple[Any, ...],
+    inputs: Inputs,
     generator: torch.Generator,
     strength: float = 1.0,
     damping: float | None = 1.0,
@@ -82,7 +82,7 @@ def perturbed_state(
 
     Args:
         model: The network.
-        inputs: Positional inputs of several different samples, to see what its layers see.
+        inputs: Inputs of several different samples, to see what its layers see.
         generator: Source of the random numbers, on the CPU.
         strength: Factor on every change.
         damping: Each BatchNorm's output varies by one over this; None leaves BatchNorm alone.
@@ -153,7 +153,7 @@ def _change_lines(
 
 
 def _run_and_fit(
-    model: nn.Module, changes: Changes, inputs: tuple[Any, ...], damping: float | None
+    model: nn.Module, changes: Changes, inputs: Inputs, damping: float | None
 ) -> dict[int, float]:
     """Run once; fit each BatchNorm to what it sees, and return the hidden layers' lengths."""
     lengths: dict[int, float] = {}
@@ -165,7 +165,7 @@ def _run_and_fit(
             elif damping is not None and isinstance(module, BatchNorm):
                 fit = partial(_fit_norm, damping)
                 hooks.callback(module.register_forward_pre_hook(fit).remove)
-        functional_call(model, _by_key(model, changes), copied(inputs))
+        call_with(model, _by_key(model, changes), inputs)
     return lengths
 
 
@@ -189,13 +189,13 @@ def _fit_norm(damping: float, norm: nn.Module, args: tuple[Tensor, ...]) -> None
     norm.running_var.copy_(spread.clamp(min=least) * damping**2)
 
 
-def _is_stable(model: nn.Module, state: State, inputs: tuple[Any, ...]) -> bool:
+def _is_stable(model: nn.Module, state: State, inputs: Inputs) -> bool:
     """Whether all outputs are finite and two exact forms agree, but for rounding."""
     forms: tuple[Form, ...] = (grouped, stacked)
     runs = []
     for form in forms:
         with forced_form(form):
-            runs.append(tensors(functional_call(model, state, copied(inputs))))
+            runs.append(tensors(call_with(model, state, inputs)))
     pairs = [(a, b) for a, b in zip(*runs, strict=True) if a.is_floating_point() and a.numel()]
     return all(bool(a.isfinite().all()) and _nearly_equal(a, b) for a, b in pairs)
 

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from dynsurgeon.errors import ConfigError, UnsupportedModelError, suggest
-from dynsurgeon.measure.engines import DYNAMIC, ENGINES, STATIC, Inputs, Twins
+from dynsurgeon.measure.engines import DYNAMIC, ENGINES, STATIC, Twins
 from dynsurgeon.measure.interleave import Comparison, Timing, interleaved
 from dynsurgeon.measure.threads import torch_threads
 from dynsurgeon.proof.inputs import fresh_inputs
+from dynsurgeon.surgery.inputs import Inputs
 
 Step = Callable[[str], None]
 

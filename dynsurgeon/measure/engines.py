@@ -18,8 +18,8 @@ from torch import nn
 from dynsurgeon.export import export_onnx
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.measure.session import timed_session
+from dynsurgeon.surgery.inputs import Inputs
 
-Inputs = tuple[Any, ...]
 Calls = dict[str, Callable[[], object]]
 
 STATIC, DYNAMIC = "static", "dynamic"
@@ -112,7 +112,7 @@ ENGINES: Mapping[str, Prepare] = {
 def _call(program: Callable[..., object], inputs: Inputs) -> Callable[[], object]:
     @torch.no_grad()
     def call() -> object:
-        return program(*inputs)
+        return inputs.call(program)
 
     return call
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from torch import nn
 
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
 from dynsurgeon.operators.execution import forced_form, one_by_one
 from dynsurgeon.surgery.copying import copy_of
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.run import as_double
 
 T = TypeVar("T")
 
-Comparing = Callable[[nn.Module, nn.Module, tuple[Any, ...]], T]
+Comparing = Callable[[nn.Module, nn.Module, Inputs], T]
 """Compares the original and the dynamic model on inputs."""
 
 
@@ -23,7 +24,7 @@ def arbiters(
     compare: Comparing[T],
     model: nn.Module,
     dynamic: nn.Module,
-    inputs: tuple[Any, ...],
+    inputs: Inputs,
     *,
     in_double: bool,
 ) -> Iterator[tuple[str, T]]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.recipe import Recipe
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.observe import Call, Observer
 from dynsurgeon.surgery.run import MODES, Mode, copied, preserved, run_model, tensors_of, widened
 from dynsurgeon.surgery.trace import first_line
@@ -49,7 +50,7 @@ class Comparison:
 
 
 def compare_models(
-    model: nn.Module, dynamic: nn.Module, recipe: Recipe, inputs: tuple[Any, ...], seed: int
+    model: nn.Module, dynamic: nn.Module, recipe: Recipe, inputs: Inputs, seed: int
 ) -> Comparison:
     """Compare a static model with its dynamic form on `inputs`, in eval and in train mode.
 
@@ -71,8 +72,8 @@ def relative(difference: Difference) -> float:
 
 
 def _runnable_inputs(
-    model: nn.Module, mode: Mode, inputs: tuple[Any, ...], seed: int, comparison: Comparison
-) -> tuple[Any, ...] | None:
+    model: nn.Module, mode: Mode, inputs: Inputs, seed: int, comparison: Comparison
+) -> Inputs | None:
     # BatchNorm can't train on a single value a channel: then the batch is doubled.
     errors = []
     for attempt in (inputs,) if mode == "eval" else (inputs, widened(inputs)):
@@ -93,7 +94,7 @@ def _compare_mode(
     dynamic: nn.Module,
     recipe: Recipe,
     mode: Mode,
-    inputs: tuple[Any, ...],
+    inputs: Inputs,
     seed: int,
     comparison: Comparison,
 ) -> None:
@@ -113,7 +114,7 @@ def _compare_mode(
 
 
 def _run_dynamic(
-    dynamic: nn.Module, recipe: Recipe, mode: Mode, inputs: tuple[Any, ...], seed: int
+    dynamic: nn.Module, recipe: Recipe, mode: Mode, inputs: Inputs, seed: int
 ) -> tuple[list[Tensor], dict[str, list[Tensor]]]:
     sites: dict[str, list[Tensor]] = defaultdict(list)
     handles = []
@@ -137,7 +138,7 @@ def _run_original(
     model: nn.Module,
     recipe: Recipe,
     mode: Mode,
-    inputs: tuple[Any, ...],
+    inputs: Inputs,
     seed: int,
     sites: dict[str, list[Tensor]],
     comparison: Comparison,
@@ -153,7 +154,7 @@ def _run_original(
                 comparison.sites[name, mode] = _worse(before, difference(call.output, theirs))
 
         with preserved(model, mode, seed), Observer(on_call=compare).observing():
-            return tensors_of(model(*copied(inputs)))
+            return tensors_of(copied(inputs).call(model))
 
 
 class _SiteNames:

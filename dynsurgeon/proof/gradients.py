@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from dynsurgeon.proof.arbiters import arbiters
 from dynsurgeon.proof.compare import Difference, difference, relative
 from dynsurgeon.recipe import Recipe
 from dynsurgeon.surgery.functional import OPERANDS
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.run import copied, preserved, tensors_of, widened
 from dynsurgeon.surgery.trace import first_line
 
@@ -64,7 +64,7 @@ def check_gradients(
     model: nn.Module,
     dynamic: nn.Module,
     recipe: Recipe,
-    inputs: tuple[Any, ...],
+    inputs: Inputs,
     seed: int,
     dtype: torch.dtype,
 ) -> GradientParity:
@@ -83,7 +83,7 @@ def check_gradients(
     """
     tolerance = GRADIENT_TOLERANCES.get(dtype, GRADIENT_TOLERANCES[torch.float32])
 
-    def compare(one: nn.Module, other: nn.Module, inputs: tuple[Any, ...]) -> _Worst:
+    def compare(one: nn.Module, other: nn.Module, inputs: Inputs) -> _Worst:
         return _compare(one, other, recipe, inputs, seed)
 
     try:
@@ -105,7 +105,7 @@ def check_gradients(
 
 
 def _compare(
-    model: nn.Module, dynamic: nn.Module, recipe: Recipe, inputs: tuple[Any, ...], seed: int
+    model: nn.Module, dynamic: nn.Module, recipe: Recipe, inputs: Inputs, seed: int
 ) -> _Worst:
     way, ours = _first_way(model, inputs, seed)
     try:
@@ -124,8 +124,8 @@ def _compare(
 
 
 def _first_way(
-    model: nn.Module, inputs: tuple[Any, ...], seed: int
-) -> tuple[tuple[tuple[Any, ...], bool], Gradients]:
+    model: nn.Module, inputs: Inputs, seed: int
+) -> tuple[tuple[Inputs, bool], Gradients]:
     """Return the first inputs on which the original has gradients, with or without their own."""
     errors = []
     for by_inputs in (True, False):  # some models take an input to NumPy
@@ -138,14 +138,14 @@ def _first_way(
 
 
 @torch.inference_mode(False)
-def _gradients(model: nn.Module, inputs: tuple[Any, ...], by_inputs: bool, seed: int) -> Gradients:
+def _gradients(model: nn.Module, inputs: Inputs, by_inputs: bool, seed: int) -> Gradients:
     given = copied(inputs)
     wanted = {name: p for name, p in model.named_parameters() if p.requires_grad}
     for i, leaf in enumerate(tree_leaves(given) if by_inputs else ()):
         if isinstance(leaf, Tensor) and leaf.is_floating_point():
             wanted[f"input {i}"] = leaf.requires_grad_()  # type: ignore[assignment]
     with preserved(model, "train", seed), torch.enable_grad():
-        outputs = tensors_of(model(*copied(given)))  # no leaf: it may write into its input
+        outputs = tensors_of(copied(given).call(model))  # no leaf: it may write into its input
         generator = torch.Generator().manual_seed(seed)
         weights = [torch.randn(y.shape, generator=generator, dtype=torch.float64) for y in outputs]
         live = [i for i, y in enumerate(outputs) if y.requires_grad and y.is_floating_point()]

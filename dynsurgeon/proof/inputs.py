@@ -12,12 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
+from dynsurgeon.surgery.inputs import Inputs
+
 Shape = Sequence[int]
-
-
-def as_inputs(example_inputs: Any) -> tuple[Any, ...]:
-    """Return the positional inputs that a tensor, or a tuple or list of inputs, stands for."""
-    return tuple(example_inputs) if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
 
 
 def fresh_inputs(
@@ -26,7 +23,7 @@ def fresh_inputs(
     generator: torch.Generator,
     *,
     resize: Callable[[Tensor], Shape] | None = None,
-) -> tuple[Any, ...]:
+) -> Inputs:
     """Draw inputs like `example_inputs`, every sample different from the others.
 
     A floating tensor is drawn with the example's mean and standard deviation, clamped to its range;
@@ -34,34 +31,34 @@ def fresh_inputs(
     integer and boolean tensors and everything else keep the example's values.
 
     Args:
-        example_inputs: A tensor, or a tuple of positional inputs with any nesting.
+        example_inputs: In any form that `Inputs.of` takes, with any nesting.
         batch: Samples to draw, or None for as many as the example has. Changes the first axis of
             those tensors that have it in common with the first tensor.
         generator: Source of the random numbers, on the CPU.
         resize: Gives the shape to draw a floating tensor in, instead of its own.
 
     Returns:
-        The positional inputs, on the devices and in the dtypes of the example.
+        The inputs, on the devices and in the dtypes of the example.
     """
-    inputs = as_inputs(example_inputs) if batch is None else tiled(example_inputs, batch)
+    inputs = Inputs.of(example_inputs) if batch is None else tiled(example_inputs, batch)
 
     def draw(leaf: Any) -> Any:
         if not isinstance(leaf, Tensor) or not leaf.is_floating_point() or leaf.dim() == 0:
             return leaf
         return _draw_like(leaf, leaf.shape if resize is None else resize(leaf), generator)
 
-    result: tuple[Any, ...] = tree_map(draw, inputs)
+    result: Inputs = tree_map(draw, inputs)
     return result
 
 
-def tiled(example_inputs: Any, batch: int) -> tuple[Any, ...]:
+def tiled(example_inputs: Any, batch: int) -> Inputs:
     """Cut or repeat the samples of `example_inputs` to `batch` of them."""
-    inputs = as_inputs(example_inputs)
+    inputs = Inputs.of(example_inputs)
     size = batch_size(inputs)
     return take_samples(inputs, torch.arange(batch) % size) if size else inputs
 
 
-def take_samples(inputs: tuple[Any, ...], index: Tensor) -> tuple[Any, ...]:
+def take_samples(inputs: Inputs, index: Tensor) -> Inputs:
     """Select samples, by position, from every tensor that has the batch as its first axis."""
     size = batch_size(inputs)
 
@@ -70,11 +67,11 @@ def take_samples(inputs: tuple[Any, ...], index: Tensor) -> tuple[Any, ...]:
             return leaf
         return leaf.index_select(0, index.to(leaf.device))
 
-    result: tuple[Any, ...] = tree_map(take, inputs)
+    result: Inputs = tree_map(take, inputs)
     return result
 
 
-def batch_size(inputs: tuple[Any, ...]) -> int:
+def batch_size(inputs: Any) -> int:
     """Length of the first axis of the first tensor that has one; 0 if there is none."""
     for leaf in tree_leaves(inputs):
         if isinstance(leaf, Tensor) and leaf.dim() > 0:

@@ -14,7 +14,8 @@ from dynsurgeon.proof.gradients import GradientParity, check_gradients
 from dynsurgeon.proof.inputs import fresh_inputs
 from dynsurgeon.proof.receipt import TOLERANCES, Receipt, SiteParity
 from dynsurgeon.recipe import recipe_of
-from dynsurgeon.surgery.accept import as_inputs, check_model, check_static
+from dynsurgeon.surgery.accept import check_model, check_static
+from dynsurgeon.surgery.inputs import Inputs, as_inputs
 
 
 def check_parity(
@@ -36,7 +37,8 @@ def check_parity(
     Args:
         model: The original.
         dynamic: What `convert` made of it.
-        example_inputs: Inputs of the right shapes and ranges; fresh ones are drawn like them.
+        example_inputs: Inputs of the right shapes and ranges, in any form that `convert` takes;
+            fresh ones are drawn like them.
         seed: Seed of the fresh inputs and of the runs.
 
     Returns:
@@ -50,7 +52,7 @@ def check_parity(
     check_static(model)
     recipe = recipe_of(dynamic)
 
-    def compare(one: nn.Module, other: nn.Module, inputs: tuple[Any, ...]) -> Comparison:
+    def compare(one: nn.Module, other: nn.Module, inputs: Inputs) -> Comparison:
         return compare_models(one, other, recipe, inputs, seed)
 
     comparison, inputs = _compare_fresh(compare, model, dynamic, as_inputs(example_inputs), seed)
@@ -78,9 +80,9 @@ def _compare_fresh(
     compare: Comparing[Comparison],
     model: nn.Module,
     dynamic: nn.Module,
-    example: tuple[Any, ...],
+    example: Inputs,
     seed: int,
-) -> tuple[Comparison, tuple[Any, ...]]:
+) -> tuple[Comparison, Inputs]:
     inputs = fresh_inputs(example, None, torch.Generator().manual_seed(seed))
     try:
         return compare(model, dynamic, inputs), inputs

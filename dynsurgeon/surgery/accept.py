@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.utils._pytree import tree_leaves
 
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
 from dynsurgeon.operators.table import DYNAMIC_OPERATORS
@@ -43,23 +41,6 @@ def check_static(model: nn.Module) -> None:
             f"the model is already dynamic ({count} dynamic layers): convert the static model once "
             "with all the settings, or undo the first conversion with dynsurgeon.restore(model)"
         )
-
-
-def as_inputs(example_inputs: Any) -> tuple[Any, ...]:
-    """Return example inputs as a tuple of positional inputs.
-
-    Raises:
-        ConfigError: They are neither a tensor nor a tuple or list that holds a tensor.
-    """
-    inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
-    if isinstance(inputs, list):
-        inputs = tuple(inputs)
-    if not isinstance(inputs, tuple) or not any(isinstance(t, Tensor) for t in tree_leaves(inputs)):
-        raise ConfigError(
-            "example_inputs must be a tensor or a tuple of positional inputs with a tensor in it, "
-            f"got {type(example_inputs).__name__}"
-        )
-    return inputs
 
 
 def _obstacles(model: nn.Module) -> Iterator[str]:

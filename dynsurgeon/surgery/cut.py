@@ -15,7 +15,7 @@ from dynsurgeon.operators import DynamicConv
 from dynsurgeon.operators.execution import forced_form, one_by_one
 from dynsurgeon.operators.table import DYNAMIC_OPERATORS
 from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe, attach_recipe
-from dynsurgeon.surgery.accept import as_inputs, check_model, check_static
+from dynsurgeon.surgery.accept import check_model, check_static
 from dynsurgeon.surgery.become import become
 from dynsurgeon.surgery.build import build_conv, build_relu
 from dynsurgeon.surgery.copying import copy_of
@@ -27,6 +27,7 @@ from dynsurgeon.surgery.functional import (
     operand_names,
     operand_nodes,
 )
+from dynsurgeon.surgery.inputs import Inputs, as_inputs
 from dynsurgeon.surgery.plan import plan_in_place
 from dynsurgeon.surgery.planned import Plan
 from dynsurgeon.surgery.proxies import TraceRefusal
@@ -53,7 +54,8 @@ def convert(
 
     Args:
         model: The static model, in any mode and precision.
-        example_inputs: A tensor or a tuple of positional inputs that the model runs on.
+        example_inputs: What the model runs on: a tensor, a tuple of positional inputs, a dict of
+            keyword inputs, or `Inputs`.
         config: What to convert, how and where; or a plan of this model, to be applied as it is.
         copy: Leave `model` as it is and return a converted copy.
 
@@ -219,7 +221,7 @@ def _nothing_to_do(plan: Plan) -> str:
 
 
 def _check_outcome(
-    original: nn.Module | None, dynamic: nn.Module, inputs: tuple[Any, ...], before: Any
+    original: nn.Module | None, dynamic: nn.Module, inputs: Inputs, before: Any
 ) -> None:
     # This form repeats the static convolution's roundings. A detector that sorts boxes by
     # nearly equal scores would answer any other rounding with other boxes.
@@ -238,9 +240,7 @@ def _check_outcome(
         )
 
 
-def _same_in_float64(
-    original: nn.Module | None, dynamic: nn.Module, inputs: tuple[Any, ...]
-) -> bool:
+def _same_in_float64(original: nn.Module | None, dynamic: nn.Module, inputs: Inputs) -> bool:
     if original is None:
         return False
     doubled = as_double(inputs)

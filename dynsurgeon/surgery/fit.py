@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
 
 from torch import nn
 
@@ -14,6 +13,7 @@ from dynsurgeon.surgery.budget import Option, broken, capacity, choose, total
 from dynsurgeon.surgery.candidates import Candidate
 from dynsurgeon.surgery.copying import copy_of
 from dynsurgeon.surgery.draft import Decision, Draft, Variant
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.latency import Meter, OnnxMeter
 from dynsurgeon.surgery.plan_table import human
 from dynsurgeon.surgery.planned import Latency, Plan
@@ -23,12 +23,12 @@ from dynsurgeon.surgery.trial import Chosen, Search, capacity_of
 LATENCY, MACS, PARAMS = "latency", "MACs", "parameter"
 
 
-def fit_budgets(draft: Draft, inputs: tuple[Any, ...], meter: Meter | None = None) -> Plan:
+def fit_budgets(draft: Draft, inputs: Inputs, meter: Meter | None = None) -> Plan:
     """Plan the sites that give most dynamic capacity within the configuration's budgets.
 
     Args:
         draft: The judged candidates.
-        inputs: Positional inputs that the model runs on.
+        inputs: What the model runs on.
         meter: What measures; onnxruntime on this machine if None.
 
     Raises:

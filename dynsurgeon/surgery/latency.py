@@ -20,6 +20,7 @@ from dynsurgeon.errors import ExportError
 from dynsurgeon.measure.interleave import Timing
 from dynsurgeon.operators.convolution import StaticConv
 from dynsurgeon.surgery.draft import Variant
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.planned import Latency
 from dynsurgeon.surgery.probe import Shape, dynamic_probe, probe_input, static_probe
 
@@ -48,11 +49,11 @@ class OnnxMeter:
 
     Args:
         model: The static network.
-        inputs: Positional inputs that it runs on.
+        inputs: What it runs on.
         config: Form, threads and rounds.
     """
 
-    def __init__(self, model: nn.Module, inputs: tuple[Any, ...], config: MeasureConfig) -> None:
+    def __init__(self, model: nn.Module, inputs: Inputs, config: MeasureConfig) -> None:
         from dynsurgeon.measure.store import TimeStore, times_file
 
         self._model, self._inputs = model, inputs
@@ -115,7 +116,7 @@ class OnnxMeter:
         for index, variant in enumerate(variants):
             probe = dynamic_probe(variant, shape)
             files[str(index)] = self._write(probe, f"probe-{index}", x)
-        timings = self._time(files, (x,), PROBE_ROUNDS, PROBE_SECONDS)
+        timings = self._time(files, Inputs(x), PROBE_ROUNDS, PROBE_SECONDS)
         base = timings[STATIC].least
         return [max(timings[str(i)].least - base, FLOOR) for i in range(len(variants))]
 

@@ -8,11 +8,12 @@ from torch import nn
 
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.surgery.accept import as_inputs, check_model, check_static
+from dynsurgeon.surgery.accept import check_model, check_static
 from dynsurgeon.surgery.candidates import Candidate, find_candidates
 from dynsurgeon.surgery.copying import copy_of
 from dynsurgeon.surgery.draft import Draft
 from dynsurgeon.surgery.fit import fit_budgets
+from dynsurgeon.surgery.inputs import Inputs, as_inputs
 from dynsurgeon.surgery.judge import judge_candidates
 from dynsurgeon.surgery.latency import Meter
 from dynsurgeon.surgery.owners import Traces, refuse, trace_owners
@@ -33,7 +34,8 @@ def plan(model: nn.Module, example_inputs: Any, config: SurgeryConfig | None = N
 
     Args:
         model: The static model.
-        example_inputs: A tensor or a tuple of positional inputs that the model runs on.
+        example_inputs: What the model runs on: a tensor, a tuple of positional inputs, a dict of
+            keyword inputs, or `Inputs`.
         config: What to convert, how and where.
 
     Raises:
@@ -48,13 +50,13 @@ def plan(model: nn.Module, example_inputs: Any, config: SurgeryConfig | None = N
 
 
 def plan_in_place(
-    model: nn.Module, inputs: tuple[Any, ...], config: SurgeryConfig, meter: Meter | None = None
+    model: nn.Module, inputs: Inputs, config: SurgeryConfig, meter: Meter | None = None
 ) -> Plan:
     """Plan on this very model; it gets its shared activations unshared, and nothing else.
 
     Args:
         model: The static model.
-        inputs: Positional inputs that it runs on.
+        inputs: What it runs on.
         config: What to convert, how and where.
         meter: What measures for a latency budget; onnxruntime if None.
     """

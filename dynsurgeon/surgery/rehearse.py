@@ -96,7 +96,7 @@ def _results(
 
         try:
             with preserved(model, mode), Observer(stand_in=stand_in, on_result=note).observing():
-                outputs = model(*copied(inputs))
+                outputs = copied(inputs).call(model)
         except Exception:
             return None
         for tensor in tensors_of(outputs):
@@ -108,7 +108,7 @@ def _same_outputs(model: nn.Module, survey: Survey, observer: Observer) -> bool:
     for mode, inputs in survey.inputs.items():
         try:
             with preserved(model, mode), observer.observing():
-                outputs = model(*copied(inputs))
+                outputs = copied(inputs).call(model)
         except Exception:
             return False
         if not same_tensors(survey.outputs[mode], outputs):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.randomness import forked_random, seed_random
 
 Mode = Literal["eval", "train"]
 MODES: tuple[Mode, ...] = ("eval", "train")
+
+Tree = TypeVar("Tree")
+"""Nested inputs, returned in the structure that they came in."""
 
 
 @contextmanager
@@ -43,41 +47,41 @@ def preserved(model: nn.Module, mode: Mode, seed: int = 0) -> Iterator[None]:
                 buffer.copy_(value)
 
 
-def run_model(model: nn.Module, inputs: tuple[Any, ...], mode: Mode, seed: int = 0) -> Any:
+def run_model(model: nn.Module, inputs: Any, mode: Mode, seed: int = 0) -> Any:
     """Run `model` on copies of `inputs` without gradients and return its outputs."""
     with preserved(model, mode, seed):
-        return model(*copied(inputs))
+        return Inputs.of(copied(inputs)).call(model)
 
 
-def copied(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def copied(inputs: Tree) -> Tree:
     """Clone every tensor, so that a model that writes into its input can't change the next run."""
-    result: tuple[Any, ...] = tree_map(lambda t: t.clone() if isinstance(t, Tensor) else t, inputs)
+    result: Tree = tree_map(lambda t: t.clone() if isinstance(t, Tensor) else t, inputs)
     return result
 
 
-def as_double(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def as_double(inputs: Tree) -> Tree:
     """Return the inputs in float64; integers stay."""
-    result: tuple[Any, ...] = tree_map(
+    result: Tree = tree_map(
         lambda t: t.double() if isinstance(t, Tensor) and t.is_floating_point() else t, inputs
     )
     return result
 
 
-def widened(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def widened(inputs: Tree) -> Tree:
     """Repeat every tensor along its first axis: BatchNorm can't train on a batch of one."""
-    result: tuple[Any, ...] = tree_map(
+    result: Tree = tree_map(
         lambda t: torch.cat([t, t]) if isinstance(t, Tensor) and t.dim() else t, inputs
     )
     return result
 
 
-def batch_size(inputs: tuple[Any, ...]) -> int:
-    """Samples in `inputs`: the length of the first tensor, or of a list of images."""
-    first = inputs[0]
+def batch_size(inputs: Inputs) -> int:
+    """Samples in `inputs`: the length of the first tensor that has one, or of a list of images."""
+    first = inputs.values()[0]
     if isinstance(first, (list, tuple)):
         return max(len(first), 1)
-    tensor = next(t for t in tree_leaves(inputs) if isinstance(t, Tensor))
-    return max(tensor.shape[0], 1) if tensor.dim() else 1
+    lengths = (t.shape[0] for t in tree_leaves(inputs) if isinstance(t, Tensor) and t.dim())
+    return max(next(lengths, 1), 1)
 
 
 def tensors_of(outputs: Any) -> list[Tensor]:

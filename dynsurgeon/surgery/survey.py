@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.surgery.calls import CallKey
+from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.observe import Call, Observer, OwnerRun
 from dynsurgeon.surgery.run import MODES, Mode, batch_size, copied, preserved, widened
 from dynsurgeon.surgery.structure import Structure, merged, structure_of
@@ -78,14 +79,14 @@ class Survey:
     sites: dict[tuple[nn.Module, CallKey], ObservedSite] = field(default_factory=dict)
     owners: dict[nn.Module, ObservedOwner] = field(default_factory=dict)
     outputs: dict[Mode, Any] = field(default_factory=dict)
-    inputs: dict[Mode, tuple[Any, ...]] = field(default_factory=dict)
+    inputs: dict[Mode, Inputs] = field(default_factory=dict)
     foreign_reads: set[int] = field(default_factory=set)
     macs: int = 0
     batch: int = 1
     notes: list[str] = field(default_factory=list)
 
 
-def survey_model(model: nn.Module, inputs: tuple[Any, ...]) -> Survey:
+def survey_model(model: nn.Module, inputs: Inputs) -> Survey:
     """Observe `model` on `inputs` in both modes; the model is left as it was.
 
     Raises:
@@ -108,7 +109,7 @@ def survey_model(model: nn.Module, inputs: tuple[Any, ...]) -> Survey:
 
 
 def _try_each(
-    model: nn.Module, mode: Mode, attempts: list[tuple[Any, ...]], survey: Survey
+    model: nn.Module, mode: Mode, attempts: list[Inputs], survey: Survey
 ) -> Exception | None:
     error: Exception | None = None
     for inputs in attempts:
@@ -129,14 +130,14 @@ def _forget(survey: Survey, mode: Mode) -> None:
         owner.sequences.pop(mode, None)
 
 
-def _run(model: nn.Module, mode: Mode, inputs: tuple[Any, ...], survey: Survey) -> None:
+def _run(model: nn.Module, mode: Mode, inputs: Inputs, survey: Survey) -> None:
     observer = Observer(
         on_call=lambda call: _note_call(survey, mode, call),
         on_run=lambda run: _note_run(survey, mode, run),
     )
     flops = FlopCounterMode(display=False)
     with preserved(model, mode), flops, observer.observing():
-        outputs = model(*copied(inputs))
+        outputs = copied(inputs).call(model)
     if mode == "eval":
         survey.macs = flops.get_total_flops() // 2 // survey.batch
     survey.outputs[mode], survey.inputs[mode] = outputs, inputs

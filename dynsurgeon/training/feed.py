@@ -11,17 +11,22 @@ from torch.utils._pytree import tree_map
 
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.proof.inputs import batch_size
+from dynsurgeon.surgery.inputs import Inputs
 
 Batch = Any
 """A tensor; a tuple or list whose first entry is the input, as data loaders yield ``(images,
-labels)``; or a mapping of keyword arguments."""
+labels)``; a mapping of keyword arguments; or `Inputs`."""
 
 
 def feed(model: nn.Module, batch: Batch) -> Any:
     """Call `model` on a batch and return its outputs."""
-    if isinstance(batch, Mapping):
-        return model(**batch)
-    return model(batch[0] if isinstance(batch, (tuple, list)) else batch)
+    return _call(batch).call(model)
+
+
+def _call(batch: Batch) -> Inputs:
+    if isinstance(batch, Mapping | Inputs):
+        return Inputs.of(batch)
+    return Inputs(batch[0] if isinstance(batch, (tuple, list)) else batch)
 
 
 def take_batches(
@@ -32,7 +37,7 @@ def take_batches(
     Raises:
         ConfigError: There is no batch, or `batches` is a single tensor or no iterable.
     """
-    if isinstance(batches, (Tensor, str)) or not isinstance(batches, Iterable):
+    if isinstance(batches, (Tensor, str, Mapping)) or not isinstance(batches, Iterable):
         kind = type(batches).__name__
         raise ConfigError(f"batches must be an iterable of batches, got one {kind}: wrap it in [ ]")
     tensors = (*model.parameters(), *model.buffers())
@@ -41,6 +46,7 @@ def take_batches(
     for batch in batches:
         if samples is not None and seen >= samples:
             return
+        batch = dict(batch) if isinstance(batch, Mapping) else batch  # tree_map knows dicts alone
         yield tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, batch)
         seen += samples_of(batch)
     if not seen:
@@ -49,4 +55,4 @@ def take_batches(
 
 def samples_of(batch: Batch) -> int:
     """Return the number of samples in a batch: the length of its first tensor."""
-    return batch_size(tuple(batch.values()) if isinstance(batch, Mapping) else (batch,))
+    return batch_size(_call(batch))

@@ -14,7 +14,7 @@ from dynsurgeon.surgery.run import MODES, run_model
 from dynsurgeon.training.finetune.seeds import seed_of
 
 
-def count_classes(model: nn.Module, inputs: tuple[Any, ...]) -> int:
+def count_classes(model: nn.Module, inputs: Any) -> int:
     """Return the number of classes that `model` gives scores for.
 
     Raises:
@@ -33,7 +33,7 @@ def count_classes(model: nn.Module, inputs: tuple[Any, ...]) -> int:
     return classes
 
 
-def find_head(model: nn.Module, inputs: tuple[Any, ...]) -> str:
+def find_head(model: nn.Module, inputs: Any) -> str:
     """Return the name of the linear layer that gives the scores: the last one that runs.
 
     Raises:
