@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 from export_nets import DynamicNet, assert_close, perturbed, run_onnx
 from torch import Tensor, nn
+from torch.utils._pytree import register_pytree_node
 
 import dynsurgeon.export.forms as table
 from dynsurgeon.errors import ConfigError, ExportError, ParityError, StorageError
@@ -26,6 +29,19 @@ def image(batch: int = 2, size: int = 12) -> Tensor:
 class Pair(NamedTuple):
     logits: Tensor
     auxiliary: Tensor | None
+
+
+@dataclass
+class HubOutput(OrderedDict[str, Any]):
+    """A class that torch knows without its keys, as those of model hubs."""
+
+    sample: Tensor
+
+    def __post_init__(self) -> None:
+        self["sample"] = self.sample
+
+
+register_pytree_node(HubOutput, lambda o: (list(o.values()), None), lambda v, _: HubOutput(*v))
 
 
 class OneConv(nn.Module):
@@ -50,6 +66,12 @@ class OneDict(nn.Module):
     def forward(self, x: Mapping[str, Tensor]) -> dict[str, Any]:
         y = self.conv(x["image"] * x["gain"][:, None, None, None])
         return {"out": y, "aux": [x["gain"], y]}
+
+
+def test_an_output_class_without_keys_is_named_by_its_items(tmp_path: Path) -> None:
+    net = OneConv(lambda conv, x: HubOutput(conv(x))).eval()
+    result = export_onnx(net, tmp_path / "m.onnx", image(), batch=2)
+    assert list(result.outputs) == ["sample"]
 
 
 def test_a_batch_is_free_by_default_and_every_check_is_in_the_result(tmp_path: Path) -> None:

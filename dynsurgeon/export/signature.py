@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor
-from torch.utils._pytree import KeyEntry, MappingKey, tree_flatten_with_path, tree_leaves
+from torch.utils._pytree import tree_flatten, tree_leaves
 
 from dynsurgeon.errors import ConfigError, ExportError
 from dynsurgeon.export.target import Target
+from dynsurgeon.surgery.inputs import Inputs
 
 BATCH, HEIGHT, WIDTH = "batch", "height", "width"
 Axes = dict[int, str]
@@ -40,7 +41,7 @@ class Signature:
         """Name the tensors of example inputs and outputs.
 
         Args:
-            inputs: The positional inputs.
+            inputs: The inputs.
             outputs: What the model returned for them.
             input_names: The names to give, or None to choose them.
             output_names: The names to give, or None to choose them.
@@ -50,7 +51,11 @@ class Signature:
             ConfigError: The names given are too few, too many or not distinct.
             ExportError: An output is neither a tensor nor None.
         """
-        found = _names(inputs, "input"), _names(check_outputs(outputs), "output")
+        fed = Inputs.of(inputs)
+        found = (
+            _names((fed.args, fed.kwargs), "input"),
+            _names(check_outputs(outputs), "output"),
+        )
         used: set[str] = set(taken)
         chosen = [
             _choose(default, given, used, kind)
@@ -77,17 +82,27 @@ def check_outputs(outputs: Any) -> Any:
             raise ExportError(
                 f"the model returns a {type(leaf).__name__}, which no ONNX output can hold: "
                 "wrap it so that it returns tensors, in tuples, lists or dicts"
+                f"{_registration(leaf)}"
             )
     if not tensors(outputs):
         raise ExportError("the model returns no tensor")
     return outputs
 
 
-def free_axes(inputs: tuple[Any, ...], target: Target, batch: int) -> list[Axes]:
+def _registration(leaf: Any) -> str:
+    """Say how torch learns of a class that holds tensors, if this is one."""
+    if is_dataclass(leaf):
+        return f", or tell torch of it: torch.export.register_dataclass({type(leaf).__name__})"
+    if any(isinstance(value, Tensor) for value in getattr(leaf, "__dict__", {}).values()):
+        return ", or tell torch of it: torch.utils._pytree.register_pytree_node"
+    return ""
+
+
+def free_axes(inputs: Inputs, target: Target, batch: int) -> list[Axes]:
     """Name the free axes of each tensor of `inputs`, in order.
 
     Args:
-        inputs: The positional inputs that the model is traced with.
+        inputs: The inputs that the model is traced with.
         target: What is exported.
         batch: Length of the batch axis in `inputs`.
     """
@@ -111,13 +126,32 @@ def spatial_axes(tensor: Tensor) -> tuple[int, ...]:
 
 
 def _names(tree: Any, prefix: str) -> list[str]:
-    paths = [path for path, leaf in tree_flatten_with_path(tree)[0] if isinstance(leaf, Tensor)]
-    return [_name(path, prefix, i) for i, path in enumerate(paths)]
+    paths = [path for path, leaf in _leaves(tree) if isinstance(leaf, Tensor)]
+    return [".".join(path) or (f"{prefix}_{i}" if i else prefix) for i, path in enumerate(paths)]
 
 
-def _name(path: tuple[KeyEntry, ...], prefix: str, index: int) -> str:
-    keys = [str(entry.key) for entry in path if isinstance(entry, MappingKey)]
-    return ".".join(keys) or (f"{prefix}_{index}" if index else prefix)
+def _leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield each leaf with the keys on its way, where they can be had.
+
+    torch's own function for it fails at a class that was registered without its keys.
+    """
+    children = tree_flatten(tree, is_leaf=lambda node: node is not tree)[0]
+    if len(children) == 1 and children[0] is tree:
+        yield path, tree
+        return
+    known = _items(tree)
+    for child in children:
+        place = next((i for i, (_, value) in enumerate(known) if value is child), None)
+        key = () if place is None else (known.pop(place)[0],)
+        yield from _leaves(child, (*path, *key))
+
+
+def _items(tree: Any) -> list[tuple[str, Any]]:
+    if isinstance(tree, Mapping):
+        return [(str(key), value) for key, value in tree.items()]
+    if is_dataclass(tree):
+        return [(field.name, getattr(tree, field.name, None)) for field in fields(tree)]
+    return []
 
 
 def _choose(
