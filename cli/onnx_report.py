@@ -15,7 +15,8 @@ def told(document: Document, path: Path) -> list[str]:
     lines = [f"wrote {path}: form {document['form']}, opset {document['opset']}{half}"]
     lines += choice(document)
     checks = len(document["checks"])
-    return [*lines, f"max difference from torch {document['max_rel']:.2g} in {checks} checks"]
+    lines.append(f"max difference from torch {document['max_rel']:.2g} in {checks} checks")
+    return [*lines, *(f"note: {note}" for note in document["notes"])]
 
 
 def choice(document: Document) -> list[str]:

@@ -32,7 +32,8 @@ def verify_directory(directory: Path, subject: Subject) -> dict[str, Any]:
     result = verify_onnx(subject.model, path, subject.inputs)
     if not result.passed:
         raise ParityError(
-            f"'{path}' does not compute what the network does: max difference {result.max_rel:.2g}",
+            f"'{path}' does not compute what the network does: max difference {result.max_rel:.2g}"
+            f"{next((check.verdict for check in result.checks if not check.passed), '')}",
             result,
         )
     return {**document, "onnx": {**result.to_dict(), "path": ONNX}}

@@ -59,6 +59,31 @@ def test_what_mixes_samples_is_refused(function: Callable[[Tensor], Tensor]) -> 
         check(function, X)
 
 
+def far(x: Tensor, batched: bool = False) -> Tensor:
+    """Centre each sample, with sums that round in another way in a batch of more than one."""
+    large = 1e5 * (3 if len(x) > 1 else 1)
+    y = (x + large) - large
+    return y - y[:1] * 2e-3 if batched else y
+
+
+def test_rounding_that_a_network_blows_up_is_no_dependence() -> None:
+    check(far, X)
+
+
+def test_a_dependence_under_such_rounding_is_found() -> None:
+    with pytest.raises(ExportError, match="depends on the other samples"):
+        check(lambda x: far(x, batched=True), X)
+
+
+def test_where_float64_can_not_tell_no_more_is_said_than_is_known() -> None:
+    def single(x: Tensor) -> Tensor:
+        return far(x) + x @ torch.zeros(4, 4)
+
+    with pytest.raises(ExportError, match=r"can't say in float64.*form='portable'") as caught:
+        check(single, X)
+    assert "depends" not in str(caught.value)
+
+
 def test_an_input_of_another_length_is_refused() -> None:
     with pytest.raises(ExportError, match="input 'input_1' has the shape"):
         check(lambda x, table: x * table.sum(), X, torch.randn(7, 2))

@@ -53,7 +53,7 @@ def attentions(net: nn.Module, state: dict[str, Tensor]) -> list[Tensor]:
         if isinstance(module, KernelAttention)
     ]
     with torch.no_grad():
-        functional_call(net, state, Inputs(X))
+        functional_call(net, state, (X,))
     for handle in handles:
         handle.remove()
     return found
@@ -79,7 +79,7 @@ def test_outputs_differ_between_samples_and_stay_moderate(
     net: nn.Module, state: dict[str, Tensor]
 ) -> None:
     with torch.no_grad():
-        y = functional_call(net, state, Inputs(X))
+        y = functional_call(net, state, (X,))
     assert float((y - y.mean(0)).abs().max()) > 1e-3 * float(y.abs().max())
     assert 1e-3 < float(y.abs().max()) < 1e3
 
@@ -189,6 +189,27 @@ def test_a_channel_that_is_dead_where_weights_were_fitted_is_not_magnified_elsew
     assert float(other.abs().max()) < 20
 
 
+def test_where_rounding_grows_anyhow_a_fault_must_still_stand_out() -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = DynamicConv2d(4, 4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.conv((x + 1e4) * 1.1 - 1.1e4)
+            return (y + 1e3) * 1.1 - 1.1e3
+
+    torch.manual_seed(0)
+    net = Shifted().eval()
+    with torch.no_grad():
+        chosen = stable_perturbation(net, [Inputs(X)], torch.Generator().manual_seed(0))
+        strong = perturbed_state(net, Inputs(X), torch.Generator().manual_seed(0))
+        spread, usual = (
+            float((state["conv.weight"] - net.conv.weight).std()) for state in (chosen, strong)
+        )
+    assert spread == pytest.approx(usual, rel=0.3)  # the gentlest would be a tenth of it
+
+
 def test_the_network_must_be_tame_on_batches_it_was_not_fitted_to() -> None:
     net, wild = start_net(), torch.full_like(X, float("nan"))
     with torch.no_grad():
@@ -206,14 +227,14 @@ def test_swapped_attention_shows_in_the_output_of_a_deep_network() -> None:
     x = torch.randn(3, 3, 8, 8, generator=generator)
     with torch.no_grad():
         state = stable_perturbation(net, [Inputs(x)], generator)
-        right = functional_call(net, state, Inputs(x))
+        right = functional_call(net, state, (x,))
         for swap in (lambda pi: pi.roll(1, 0), lambda pi: pi.roll(1, 1)):
             swapped = [
                 module.register_forward_hook(lambda _, __, pi, swap=swap: swap(pi))
                 for module in net.modules()
                 if isinstance(module, KernelAttention)
             ]
-            wrong = functional_call(net, state, Inputs(x))
+            wrong = functional_call(net, state, (x,))
             for handle in swapped:
                 handle.remove()
             # The tolerance of the check is 1e-5 of the largest output.

@@ -94,7 +94,8 @@ class Job:
         if failed is not None:
             raise ParityError(
                 f"{result.path} was not written: at {failed.name} it is off by "
-                f"{failed.max_abs:.3g} ({failed.max_rel:.3g} of the largest output); "
+                f"{failed.max_abs:.3g} ({failed.max_rel:.3g} of the largest output)"
+                f"{failed.verdict}; "
                 f"{trial.explain(self.model, self.cases, failed)}",
                 result,
             )

@@ -55,6 +55,8 @@ def stable_perturbation(
 ) -> State:
     """Return the strongest perturbation under which rounding errors stay small.
 
+    Where they are large under each, it is the one of the least errors for its strength.
+
     Args:
         model: The network, in eval mode; it stays as it is.
         batches: Inputs, one or more times. The weights are fitted to the last, of
@@ -63,12 +65,22 @@ def stable_perturbation(
         generator: Source of the random numbers, on the CPU.
     """
     state: State = {}
+    draws, swings = [], []
     for strength, damping in ATTEMPTS:
         state.clear()  # one such copy of a large bank is enough
+        draws.append(generator.get_state())
         state = perturbed_state(model, batches[-1], generator, strength, damping)
-        if all(_is_stable(model, state, inputs) for inputs in reversed(batches)):
-            break
-    return state
+        swing = _swing(model, state, batches)
+        if swing <= ROUNDINGS:
+            return state
+        swings.append(swing / strength)
+    best = swings.index(min(swings))
+    if swings[best] == float("inf"):
+        return state
+    # Roundings grow however gently it is changed: what counts is how far a fault would stand out.
+    state.clear()
+    generator.set_state(draws[best])
+    return perturbed_state(model, batches[-1], generator, *ATTEMPTS[best])
 
 
 def perturbed_state(
@@ -189,20 +201,31 @@ def _fit_norm(damping: float, norm: nn.Module, args: tuple[Tensor, ...]) -> None
     norm.running_var.copy_(spread.clamp(min=least) * damping**2)
 
 
-def _is_stable(model: nn.Module, state: State, inputs: Inputs) -> bool:
-    """Whether all outputs are finite and two exact forms agree, but for rounding."""
+def _swing(model: nn.Module, state: State, batches: Sequence[Inputs]) -> float:
+    """Return by how many roundings two exact forms differ; infinite if a number is not finite."""
+    worst = 0.0
+    for inputs in reversed(batches):
+        worst = max(worst, _swing_on(model, state, inputs))
+        if worst == float("inf"):
+            break
+    return worst
+
+
+def _swing_on(model: nn.Module, state: State, inputs: Inputs) -> float:
     forms: tuple[Form, ...] = (grouped, stacked)
     runs = []
     for form in forms:
         with forced_form(form):
             runs.append(tensors(call_with(model, state, inputs)))
     pairs = [(a, b) for a, b in zip(*runs, strict=True) if a.is_floating_point() and a.numel()]
-    return all(bool(a.isfinite().all()) and _nearly_equal(a, b) for a, b in pairs)
+    return max((_roundings_between(a, b) for a, b in pairs), default=0.0)
 
 
-def _nearly_equal(a: Tensor, b: Tensor) -> bool:
-    share = ROUNDINGS * torch.finfo(a.dtype).eps
-    return float((a - b).abs().max()) <= share * float(a.abs().max())
+def _roundings_between(a: Tensor, b: Tensor) -> float:
+    if not bool(a.isfinite().all() and b.isfinite().all()):
+        return float("inf")
+    gap, size = float((a - b).abs().max()), float(a.abs().max())
+    return 0.0 if gap == 0 else gap / (size * torch.finfo(a.dtype).eps) if size else float("inf")
 
 
 def _by_key(model: nn.Module, changes: Changes) -> State:

@@ -45,7 +45,11 @@ class ExportCheck:
         batch: Samples in the batch.
         max_abs: Largest difference of any output.
         max_rel: The same, over the largest value of that output in torch.
-        passed: Whether every output stayed within the tolerance.
+        passed: Whether every output stayed within the tolerance, or was found to miss it by the
+            network's own rounding.
+        float64_rel: Where the tolerance was missed: the farthest output's difference from torch in
+            float64, over its largest value there.
+        float64_allowed: What was allowed of that; a multiple of what float32 in torch is off.
     """
 
     name: str
@@ -53,6 +57,22 @@ class ExportCheck:
     max_abs: float
     max_rel: float
     passed: bool
+    float64_rel: float | None = None
+    float64_allowed: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """What float64 says, to be added to a sentence; nothing if it was not asked."""
+        if self.float64_rel is None or self.float64_allowed is None:
+            return ""
+        return (
+            f", and {self.float64_rel:.3g} from the network in float64, where its own rounding "
+            f"explains {self.float64_allowed:.3g}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the check as plain JSON values, without what was not needed."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -96,6 +116,27 @@ class ExportResult:
         """Largest relative difference of all comparisons."""
         return max((check.max_rel for check in self.checks), default=0.0)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of how it passed."""
+        judged = [c for c in self.checks if c.passed and c.float64_rel is not None]
+        if not judged:
+            return ()
+        worst = max(judged, key=lambda check: check.float64_rel or 0.0)
+        return (
+            f"in {len(judged)} of {len(self.checks)} checks the difference from torch is the "
+            f"network's own rounding: up to {worst.float64_rel:.2g} from it in float64, where "
+            f"{worst.float64_allowed:.2g} is allowed by what float32 in torch is off",
+        )
+
+    def __str__(self) -> str:
+        word = "passed" if self.passed else "FAILED"
+        line = (
+            f"{self.path} {word}: max abs {self.max_abs:.3g}, max rel {self.max_rel:.3g} "
+            f"in {len(self.checks)} checks, form {self.form}, opset {self.opset}"
+        )
+        return "\n".join([line, *(f"note: {note}" for note in self.notes)])
+
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain JSON values."""
         return {
@@ -110,7 +151,8 @@ class ExportResult:
             "batch": self.batch,
             "inputs": {name: list(shape) for name, shape in self.inputs.items()},
             "outputs": {name: list(shape) for name, shape in self.outputs.items()},
-            "checks": [asdict(check) for check in self.checks],
+            "checks": [check.to_dict() for check in self.checks],
+            "notes": list(self.notes),
         }
 
 

@@ -17,12 +17,15 @@ from dynsurgeon.export.running import State, first_line, run
 from dynsurgeon.export.session import Session
 from dynsurgeon.export.signature import tensors
 
-TOLERANCES: dict[torch.dtype, tuple[float, float]] = {
+Tolerance = tuple[float, float]
+"""Allowed difference: the first times the output's largest value in torch, plus the second."""
+
+TOLERANCES: dict[torch.dtype, Tolerance] = {
     torch.float64: (1e-5, 1e-6),  # onnxruntime may compute parts of it in fp32
     torch.float32: (1e-5, 1e-6),
     torch.float16: (2e-2, 1e-3),  # every operator rounds to 11 bits, and not in the same order
 }
-"""Allowed difference: the first times the output's largest value in torch, plus the second."""
+"""By the coarsest dtype of the network."""
 
 HALF_BANKS = (5e-3, 1e-4)
 """The same where banks alone are rounded, by up to 2^-11, and everything is computed in fp32."""
@@ -67,7 +70,7 @@ def compare(
     session: Session,
     cases: Iterable[Case],
     expected: Iterable[list[Tensor]],
-    tolerance: tuple[float, float],
+    tolerance: Tolerance,
     prefix: str = "",
 ) -> list[ExportCheck]:
     """Run a file on each case and compare with torch.
@@ -120,24 +123,31 @@ def _check(
     batch: int,
     expected: list[Tensor],
     found: list[Tensor],
-    tolerance: tuple[float, float],
+    tolerance: Tolerance,
 ) -> ExportCheck:
-    relative, absolute = tolerance
     max_abs = max_rel = 0.0
     passed = len(expected) == len(found)
     for e, f in zip(expected, found, strict=False):
+        passed &= is_within(e, f, tolerance)
         if e.shape != f.shape or e.dtype != f.dtype:
-            passed, max_abs, max_rel = False, float("inf"), float("inf")
+            max_abs, max_rel = float("inf"), float("inf")
             continue
-        difference, size = _difference(e, f)
-        exact = not e.is_floating_point()
-        passed &= difference <= (0.0 if exact else relative * size + absolute)
-        max_abs = max(max_abs, difference)
-        max_rel = max(max_rel, difference / size if size else difference)
+        gap, size = difference(e, f)
+        max_abs = max(max_abs, gap)
+        max_rel = max(max_rel, gap / size if size else gap)
     return ExportCheck(name, batch, max_abs, max_rel, passed)
 
 
-def _difference(expected: Tensor, found: Tensor) -> tuple[float, float]:
+def is_within(expected: Tensor, found: Tensor, tolerance: Tolerance) -> bool:
+    """Whether an output is what torch gave, as far as `tolerance` asks; whole numbers are equal."""
+    if expected.shape != found.shape or expected.dtype != found.dtype:
+        return False
+    relative, absolute = tolerance
+    gap, size = difference(expected, found)
+    return gap <= (relative * size + absolute if expected.is_floating_point() else 0.0)
+
+
+def difference(expected: Tensor, found: Tensor) -> tuple[float, float]:
     """Return the largest difference and the largest expected value; NaN equals NaN alone."""
     if expected.numel() == 0:
         return 0.0, 0.0

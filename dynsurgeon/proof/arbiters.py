@@ -10,7 +10,7 @@ from torch import nn
 
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
 from dynsurgeon.operators.execution import forced_form, one_by_one
-from dynsurgeon.surgery.copying import copy_of
+from dynsurgeon.surgery.copying import double_of
 from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.run import as_double
 
@@ -42,5 +42,5 @@ def arbiters(
     yield "in the form that rounds as the static convolution does", again
     if in_double:
         with suppress(ConfigError, UnsupportedModelError):  # not every model runs in float64
-            one, other = copy_of(model).double(), copy_of(dynamic).double()
+            one, other = double_of(model), double_of(dynamic)
             yield "in float64", compare(one, other, as_double(inputs))

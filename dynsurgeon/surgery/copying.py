@@ -29,6 +29,15 @@ def copy_of(model: nn.Module, copied: dict[int, Any] | None = None) -> nn.Module
         ) from error
 
 
+def double_of(model: nn.Module) -> nn.Module:
+    """Copy a model in float64, which tells rounding from a fault.
+
+    Raises:
+        UnsupportedModelError: It holds something that can't be copied.
+    """
+    return copy_of(model).double()
+
+
 def _computed_tensors(model: nn.Module) -> dict[int, Any]:
     # Old-style weight_norm and prune leave a computed weight on the module, which torch won't copy.
     held = (value for module in model.modules() for value in vars(module).values())
