@@ -19,6 +19,7 @@ from dynsurgeon.export import exporter
 from dynsurgeon.export.capture import Captured, capture
 from dynsurgeon.export.signature import free_axes
 from dynsurgeon.export.target import Target
+from dynsurgeon.surgery.inputs import Inputs
 
 Traces = dict[tuple[Any, ...], Captured]
 KNOWN: WeakKeyDictionary[nn.Module, Traces] = WeakKeyDictionary()
@@ -30,13 +31,13 @@ def share_traces(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "capture", traced_once)
 
 
-def traced_once(model: nn.Module, inputs: tuple[Any, ...], target: Target) -> Captured:
+def traced_once(model: nn.Module, inputs: Inputs, target: Target) -> Captured:
     """Trace as `capture` does, or return what it gave for this model in this state."""
-    if not all(isinstance(x, Tensor) for x in inputs):
+    if inputs.kwargs or not all(isinstance(x, Tensor) for x in inputs.args):
         return capture(model, inputs, target)
     axes = free_axes(inputs, target, target.traced_batch)
     state = tuple((x.data_ptr(), x._version) for x in model.state_dict().values())
-    shapes = tuple((x.shape, x.dtype) for x in inputs)
+    shapes = tuple((x.shape, x.dtype) for x in inputs.args)
     key = (target.opset, str(axes), shapes, state)
     known = KNOWN.setdefault(model, {})
     if key not in known:

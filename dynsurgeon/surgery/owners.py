@@ -86,7 +86,7 @@ def _trace(owner: nn.Module, observed: ObservedOwner, survey: Survey) -> OwnerTr
 def _steady_structure(observed: ObservedOwner, survey: Survey) -> dict[str, Structure]:
     """Return the structure of the arguments, as far as it does not grow with the batch."""
     once, twice = survey.inputs["eval"], survey.inputs.get("train")
-    if twice is not None and twice is not once and not isinstance(once[0], (list, tuple)):
+    if twice is not None and twice is not once and not isinstance(once.values()[0], (list, tuple)):
         return observed.structure  # what grows with the batch differs in the two runs
     kinds = observed.structure.items()
     return {name: without_lengths(found, survey.batch) for name, found in kinds}
