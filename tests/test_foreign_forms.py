@@ -254,8 +254,8 @@ def test_what_can_not_be_copied_is_refused_with_the_mend() -> None:
     with pytest.raises(ds.UnsupportedModelError) as error:
         ds.convert(net, images(), EVERY)
     assert str(error.value) == (
-        "the model can't be copied (cannot pickle '_thread.lock' object): convert it in place with "
-        "copy=False"
+        "the model can't be copied (cannot pickle '_thread.lock' object): plan it and convert it "
+        "in place with copy=False (a latency budget needs copies)"
     )
     expected = net(images())
     torch.testing.assert_close(ds.convert(net, images(), EVERY, copy=False)(images()), expected)

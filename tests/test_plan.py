@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from nets import TinyNet, TinyResNet
-from surgery_nets import EVERY, Grandparent, dynamic_layers, images, shared_slots
+from surgery_nets import EVERY, Flow, Grandparent, dynamic_layers, images, shared_slots
 from torch import nn
 
 import dynsurgeon as ds
@@ -86,6 +88,52 @@ def test_nothing_is_touched() -> None:
     assert all(torch.equal(states[name], value) for name, value in net.state_dict().items())
     assert torch.equal(random, torch.get_rng_state())
     assert net[0][1] is net[0][3]
+
+
+class Uncopyable(TinyNet):
+    """Holds a lock, remembers what it computed, has one ReLU in three places and one function."""
+
+    input_shape = (3, 8, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock, self.seen = threading.Lock(), ["nothing"]
+        self.slots = shared_slots()
+        self.norm = nn.BatchNorm2d(4)
+        self.block = Flow(lambda self, x: F.relu(x))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.last = y = self.block(self.norm(self.slots(x)))
+        self.seen.append("something")
+        return y  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_model_that_can_not_be_copied_is_planned_on_itself(fails: bool) -> None:
+    net: Any = Uncopyable().train()
+    x = net.example()
+    with pytest.raises(ds.UnsupportedModelError, match="in place with copy=False"):
+        ds.plan(net, x)
+    before = [(m, type(m), dict(vars(m)), dict(m._modules), m.training) for m in net.modules()]
+    states = {name: (value, value.clone()) for name, value in net.state_dict().items()}
+    if fails:
+        with pytest.raises(ds.PatternError):
+            ds.plan(net, x, ds.SurgeryConfig(include=("nowhere",)), copy=False)
+    else:
+        plan = ds.plan(net, x, EVERY, copy=False)
+        assert {"slots.1", "slots.3", "slots.4.1", "block.relu"} <= {s.name for s in plan.converted}
+    now = [(m, type(m), dict(vars(m)), dict(m._modules), m.training) for m in net.modules()]
+    assert [each[1:2] + each[3:] for each in now] == [each[1:2] + each[3:] for each in before]
+    assert all(a[0] is b[0] and a[2] == b[2] for a, b in zip(now, before, strict=True))
+    assert net.slots[1] is net.slots[3] is net.slots[4][1]
+    assert net.seen == ["nothing"]
+    assert not hasattr(net, "last")
+    for name, value in net.state_dict().items():
+        assert value.data_ptr() == states[name][0].data_ptr()
+        assert torch.equal(value, states[name][1])
+    if not fails:
+        dynamic = ds.convert(net, x, plan, copy=False)
+        assert set(dynamic_layers(dynamic)) == {site.name for site in plan.converted}
 
 
 def test_gradients_of_the_caller_survive(tiny_resnet: TinyNet) -> None:

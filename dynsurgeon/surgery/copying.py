@@ -25,7 +25,8 @@ def copy_of(model: nn.Module, copied: dict[int, Any] | None = None) -> nn.Module
         return copy.deepcopy(model, {**_computed_tensors(model), **(copied or {})})
     except Exception as error:
         raise UnsupportedModelError(
-            f"the model can't be copied ({first_line(error)}): convert it in place with copy=False"
+            f"the model can't be copied ({first_line(error)}): plan it and convert it in "
+            "place with copy=False (a latency budget needs copies)"
         ) from error
 
 

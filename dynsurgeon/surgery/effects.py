@@ -16,17 +16,12 @@ from dynsurgeon.surgery.randomness import random_state, same_random_state
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 
 
-class SideEffects:
-    """Remembers a module's attributes and the random state, to compare with and to put back."""
+class Attributes:
+    """Remembers a module's attributes, to put them back."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._before = {name: (value, _contents(value)) for name, value in vars(module).items()}
-        self._random = random_state()
-
-    def drew(self) -> bool:
-        """Whether random numbers were drawn since."""
-        return not same_random_state(self._random, random_state())
 
     def undo(self) -> set[str]:
         """Put every attribute back, and return the names of those that had changed."""
@@ -42,6 +37,18 @@ class SideEffects:
                 changed |= _changes(name, value, contents)
                 _refill(value, contents)
         return changed
+
+
+class SideEffects(Attributes):
+    """Remembers the random state too, to compare with."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module)
+        self._random = random_state()
+
+    def drew(self) -> bool:
+        """Whether random numbers were drawn since."""
+        return not same_random_state(self._random, random_state())
 
 
 def _contents(value: Any) -> Any:

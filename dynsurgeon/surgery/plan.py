@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -12,6 +14,7 @@ from dynsurgeon.surgery.accept import check_model, check_static
 from dynsurgeon.surgery.candidates import Candidate, find_candidates
 from dynsurgeon.surgery.copying import copy_of
 from dynsurgeon.surgery.draft import Draft
+from dynsurgeon.surgery.effects import Attributes
 from dynsurgeon.surgery.fit import fit_budgets
 from dynsurgeon.surgery.inputs import Inputs, as_inputs
 from dynsurgeon.surgery.judge import judge_candidates
@@ -25,7 +28,13 @@ from dynsurgeon.surgery.survey import Survey, survey_model
 from dynsurgeon.surgery.unshare import unshare_activations
 
 
-def plan(model: nn.Module, example_inputs: Any, config: SurgeryConfig | None = None) -> Plan:
+def plan(
+    model: nn.Module,
+    example_inputs: Any,
+    config: SurgeryConfig | None = None,
+    *,
+    copy: bool = True,
+) -> Plan:
     """Say what `convert` would do, and touch nothing.
 
     With a latency budget this measures: each site in a small network of its own, then the whole
@@ -37,6 +46,8 @@ def plan(model: nn.Module, example_inputs: Any, config: SurgeryConfig | None = N
         example_inputs: What the model runs on: a tensor, a tuple of positional inputs, a dict of
             keyword inputs, or `Inputs`.
         config: What to convert, how and where.
+        copy: Work on a copy. A model that can't be copied is planned on itself with False; it is
+            put back as it was.
 
     Raises:
         ConfigError: The inputs or the configuration don't fit the model.
@@ -46,7 +57,22 @@ def plan(model: nn.Module, example_inputs: Any, config: SurgeryConfig | None = N
     """
     check_model(model)
     check_static(model)
-    return plan_in_place(copy_of(model), as_inputs(example_inputs), config or SurgeryConfig())
+    inputs, config = as_inputs(example_inputs), config or SurgeryConfig()
+    if copy:
+        return plan_in_place(copy_of(model), inputs, config)
+    with _put_back(model):
+        return plan_in_place(model, inputs, config)
+
+
+@contextmanager
+def _put_back(model: nn.Module) -> Iterator[None]:
+    # Shared activations are unshared in the dictionaries of children, which are attributes too.
+    before = [Attributes(module) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for attributes in before:
+            attributes.undo()
 
 
 def plan_in_place(
