@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from dynsurgeon.surgery.planned import Plan, Site
     from dynsurgeon.surgery.restore import restore
     from dynsurgeon.surgery.temperature import set_temperature
+    from dynsurgeon.training.batch_norm import BatchNormReport, update_batch_norm
     from dynsurgeon.training.calibrate import calibrate
     from dynsurgeon.training.finetune.data import TrainingData, load_images
     from dynsurgeon.training.finetune.engine import finetune
@@ -101,6 +102,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "surgery.planned": ("Plan", "Site"),
     "surgery.restore": ("restore",),
     "surgery.temperature": ("set_temperature",),
+    "training.batch_norm": ("BatchNormReport", "update_batch_norm"),
     "training.calibrate": ("calibrate",),
     "training.finetune.data": ("TrainingData", "load_images"),
     "training.finetune.engine": ("finetune",),
@@ -114,6 +116,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "AttentionReport",
+    "BatchNormReport",
     "ConfigError",
     "DataError",
     "DynamicConv1d",
@@ -163,6 +166,7 @@ __all__ = [
     "save",
     "set_temperature",
     "temperature_at",
+    "update_batch_norm",
 ]
 
 
