@@ -17,13 +17,18 @@ from .finetuning import (
 from .options import Callable, Directory, Force, Json
 from .render import print_json
 from .training_options import DataOptions, RecipeOptions, RunOptions
-from .training_report import print_result, training_progress
+from .training_progress import training_progress
+from .training_report import print_result
 
+Quiet = Annotated[
+    bool, Option("--quiet", "-q", help="Say nothing while it runs; --json implies it.")
+]
 EXAMPLES = (
     "dynsurgeon finetune resnet18-dynamic --data photos --reset-head auto --baseline",
     "dynsurgeon finetune mynet-dynamic --model net.py:build --data fashion-mnist --epochs 18",
     "dynsurgeon finetune resnet18-dynamic --data photos --resume",
     "dynsurgeon finetune resnet18-dynamic --data photos --lr 0.01 --attention-factor 0.1",
+    "dynsurgeon finetune resnet18-dynamic --data photos --lr auto --baseline",
     "torchrun --nproc-per-node 4 -m dynsurgeon finetune resnet18-dynamic --data photos "
     "--precision bf16",
 )
@@ -40,6 +45,7 @@ def run(
     ] = None,
     model: Callable = None,
     force: Force = False,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Train the dynamic network in DIR on a folder of images.
@@ -53,7 +59,7 @@ def run(
     target = output or default_output(directory)
     if is_first():
         prepare_output(target, resume=machine.resume, force=force)
-    with training_progress(shown=is_first()) as listener:
+    with training_progress(shown=is_first() and not (quiet or json)) as listener:
         document = finetune_directory(
             directory,
             target,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynsurgeon.errors import ConfigError, StorageError
-from dynsurgeon.training.finetune.settings import FinetuneSettings
+from dynsurgeon.training.finetune.settings import FinetuneSettings, Rate
 
 from .output import CHECKPOINTS, ONNX, RECEIPT, RECIPE, TENSORS, check_free
 from .training_options import DataOptions, RecipeOptions, RunOptions
@@ -129,9 +129,19 @@ def settings_of(recipe: RecipeOptions, machine: RunOptions) -> FinetuneSettings:
     values["temperature_start"] = values.pop("temperature")
     values["calibrate"] = "auto" if recipe.calibrate is None else recipe.calibrate
     values["freeze"] = tuple(recipe.freeze or ())
+    values["lr"] = _rate(recipe.lr)
     values["optimizer"], values["precision"] = recipe.optimizer.value, machine.precision.value
     del values["resume"]
     return FinetuneSettings(**values)
+
+
+def _rate(text: str) -> Rate:
+    if text == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ConfigError(f"--lr takes a number or auto, got {text!r}") from error
 
 
 def renew_head(

@@ -109,8 +109,14 @@ class RecipeOptions:
         Option(metavar="N", help="Parts that a batch is run in.", rich_help_panel=RECIPE),
     ] = 1
     lr: Annotated[
-        float, Option(metavar="R", help="Largest learning rate.", rich_help_panel=RECIPE)
-    ] = 0.02
+        str,
+        Option(
+            metavar="R|auto",
+            help="Largest learning rate; auto tries some first, for each network by itself, which "
+            "takes about an epoch.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = "0.02"
     optimizer: Annotated[
         Optimizer, Option(help="SGD has Nesterov's momentum.", rich_help_panel=RECIPE)
     ] = Optimizer.SGD
@@ -201,6 +207,15 @@ class RecipeOptions:
             rich_help_panel=RECIPE,
         ),
     ] = 0.0
+    batchnorm_samples: Annotated[
+        int,
+        Option(
+            metavar="N",
+            help="Training images on which BatchNorm's statistics are re-estimated for each "
+            "evaluation and for the result; 0 leaves those that momentum found.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = 1024
     freeze_batchnorm: Annotated[
         bool,
         Option(
@@ -223,6 +238,14 @@ class RunOptions:
             rich_help_panel=MACHINE,
         ),
     ] = False
+    latency: Annotated[
+        bool,
+        Option(
+            "--latency/--no-latency",
+            help="With --baseline, time both networks at the end, for some seconds.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = True
     resume: Annotated[
         bool,
         Option("--resume", help="Go on from the last checkpoint.", rich_help_panel=MACHINE),

@@ -1,109 +1,70 @@
-"""How a fine-tuning looks: progress and epochs on stderr, the result on stdout."""
+"""How the result of a fine-tuning looks: one table on stdout, and what is to be known besides."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
-from dynsurgeon.training.finetune.listener import Listener
+from typing import Any
 
 from .render import print_table, say
 
-if TYPE_CHECKING:
-    from dynsurgeon.training.finetune.results import Epoch, Score
-    from dynsurgeon.training.report import AttentionReport
-
-
-class ProgressLines(Listener):
-    """A line on stderr for each epoch, and in a terminal a bar below them."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self.progress = progress
-        self.epochs = 0
-        self.task = None if progress is None else progress.add_task("starting", total=None)
-
-    def calibrated(self, report: AttentionReport) -> None:
-        """Say that training does not begin with a random attention."""
-        self._print(f"attention fitted to {report.samples} training images")
-
-    def started(self, before: Score, steps: int, epochs: int) -> None:
-        """Take in how long the run will be."""
-        self.epochs = epochs
-        self._print(f"before: {before.accuracy:.2%} on the validation set")
-        if self.progress is not None and self.task is not None:
-            self.progress.update(self.task, total=steps * epochs, description="training")
-
-    def step(self, done: int, loss: float) -> None:
-        """Move the bar."""
-        if self.progress is not None and self.task is not None:
-            self.progress.update(self.task, completed=done, description=f"loss {loss:.4f}")
-
-    def epoch(self, epoch: Epoch) -> None:
-        """Print the epoch's line."""
-        scores = ", ".join(
-            f"{name} {score.accuracy:.2%} (train {epoch.train[name].accuracy:.2%}, loss "
-            f"{epoch.train[name].loss:.4f})"
-            for name, score in epoch.val.items()
-        )
-        self._print(f"epoch {epoch.number} of {self.epochs}: {scores}")
-
-    def _print(self, text: str) -> None:
-        if self.progress is not None:
-            self.progress.console.print(text, highlight=False)
-        else:
-            print(text, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def training_progress(*, shown: bool) -> Iterator[Listener]:
-    """Show how training goes while the block runs; what libraries print goes to stderr."""
-    with redirect_stdout(sys.stderr):
-        if not shown:
-            yield Listener()
-        elif not sys.stderr.isatty():
-            yield ProgressLines(None)
-        else:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-            )
-            with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-                yield ProgressLines(progress)
+HEADER = (
+    "network",
+    "best epoch",
+    "accuracy",
+    "gain",
+    "in training",
+    "parameters",
+    "latency",
+    "points per %",
+)
 
 
 def print_result(document: Mapping[str, Any], directory: Path) -> None:
     """Print the networks side by side, the gain, and what to do next."""
     found = document["finetuned"]
-    rows = [("dynamic, before", "-", f"{found['before']['accuracy']:.2%}", "-")]
-    for name, score in found["val"].items():
-        number = found["best_epoch"][name]
-        train = found["history"][number - 1]["train"][name]["accuracy"]
-        rows.append((name, str(number), f"{score['accuracy']:.2%}", f"{train:.2%}"))
-    print_table(("network", "best epoch", "accuracy", "in training"), rows)
-    if found["gain"] is not None:
-        gain = found["gain"]
+    print_table(HEADER, result_rows(found))
+    if (gain := found["gain"]) is not None:
         say(
             f"gain over the static network: {100 * gain['difference']:+.2f} points, standard "
             f"error {100 * gain['error']:.2f} on {gain['samples']} images"
         )
+    if (cost := found["cost"]) is not None:
+        say(
+            f"latency in torch at batch 1 ({cost['device']}, {cost['threads']} threads): dynamic "
+            f"{cost['dynamic_ms']:.2f} ms, static {cost['static_ms']:.2f} ms"
+        )
     if found["calibration"] is not None:
         say(f"the attention was fitted to {found['calibration']['samples']} training images first")
+    for name, probe in found["probes"].items():
+        say(f"learning rate of the {name} network: {probe['chosen']:g}, chosen by short runs")
     for line in found["notes"]:
         say(f"note: {line}")
     say(f"wrote {directory}; next: dynsurgeon export {directory}")
+
+
+def result_rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return a row for the network before training, and one for each that was trained."""
+    empty = ("-",) * 4
+    before = f"{found['before']['accuracy']:.2%}"
+    return [
+        ("dynamic, before", "-", before, "-", *empty),
+        *(_row(found, name) for name in found["val"]),
+    ]
+
+
+def _row(found: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    number, gain, cost = found["best_epoch"][name], found["gain"], found["cost"]
+    of_gain = name == "dynamic" and gain is not None
+    latency = "-" if cost is None else f"{cost['ratio']:.2f}" if name == "dynamic" else "1.00"
+    worth = found["gain_per_percent"] if name == "dynamic" else None
+    return (
+        name,
+        str(number),
+        f"{found['val'][name]['accuracy']:.2%}",
+        f"{100 * gain['difference']:+.2f} ± {100 * gain['error']:.2f}" if of_gain else "-",
+        f"{found['history'][number - 1]['train'][name]['accuracy']:.2%}",
+        f"{found['parameters'][name]:,}",
+        latency,
+        "-" if worth is None else f"{worth:+.3f}",
+    )

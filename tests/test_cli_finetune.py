@@ -61,11 +61,13 @@ def test_the_result_lies_beside_what_it_was_made_from(converted: CommandLine) ->
     assert sorted(path.name for path in written.iterdir()) == FILES
     assert (converted.directory / "dyn" / "model.safetensors").read_bytes() == before
     lines = done.out.splitlines()
-    assert lines[0].split() == ["network", "best", "epoch", "accuracy", "in", "training"]
+    assert lines[0].split()[:6] == ["network", "best", "epoch", "accuracy", "gain", "in"]
     assert [line.split()[0] for line in lines[1:3]] == ["dynamic,", "dynamic"]
     assert lines[-1] == "wrote dyn-finetuned; next: dynsurgeon export dyn-finetuned"
     assert [line.split(":")[0] for line in done.err.splitlines()] == [
-        "attention fitted to 20 training images", "before", "epoch 1 of 2", "epoch 2 of 2"
+        "20 training and 5 validation images of 5 classes; 2 epochs of 2 steps of 8 images (cpu)",
+        "dynamic network", "attention fitted to 20 training images", "before", "epoch 1 of 2",
+        "epoch 2 of 2",
     ]  # fmt: skip
     assert "the attention was fitted to 20 training images first" in lines
 
@@ -88,8 +90,8 @@ def test_export_and_verify_take_the_result(converted: CommandLine) -> None:
 
 
 def test_the_receipt_says_what_was_done_and_claims_no_parity(converted: CommandLine) -> None:
-    done = finetune(converted, "--baseline", "--json", "--seed", "3")
-    assert done.code == 0, done.err
+    done = finetune(converted, "--baseline", "--json", "--seed", "3", "--no-latency")
+    assert (done.code, done.err) == (0, "")
     found = receipt(converted)
     assert {**found, "directory": "dyn-finetuned"} == done.document
     assert found["torch"] is None
@@ -99,6 +101,8 @@ def test_the_receipt_says_what_was_done_and_claims_no_parity(converted: CommandL
     training = found["finetuned"]
     assert training["classes"] == list("abcde")
     assert training["settings"]["seed"] == 3
+    assert training["cost"] is None
+    assert training["rates"] == {"dynamic": 0.1, "static": 0.1}
     assert len(training["history"]) == 2
     assert training["gain"]["samples"] == training["data"]["val"]
     assert training["val"].keys() == {"dynamic", "static"}
@@ -110,8 +114,15 @@ def test_the_gain_over_the_static_network_is_printed(converted: CommandLine) -> 
     assert [line.split()[0] for line in done.out.splitlines()[1:4]] == [
         "dynamic,", "dynamic", "static"
     ]  # fmt: skip
-    gain = receipt(converted)["finetuned"]["gain"]
+    found = receipt(converted)["finetuned"]
+    gain, cost = found["gain"], found["cost"]
     assert f"gain over the static network: {100 * gain['difference']:+.2f} points" in done.out
+    assert f"latency in torch at batch 1 (cpu, {cost['threads']} threads): dynamic" in done.out
+    row = done.out.splitlines()[2]
+    assert f"{100 * gain['difference']:+.2f} ± {100 * gain['error']:.2f}" in row
+    assert f"{found['parameters']['dynamic']:,}" in row
+    assert f"{cost['ratio']:.2f}" in row
+    assert cost["ratio"] > 0
 
 
 def test_the_attention_is_fitted_once_or_never(converted: CommandLine) -> None:
@@ -129,6 +140,18 @@ def test_the_attention_is_fitted_once_or_never(converted: CommandLine) -> None:
     again = converted("finetune", "out", *words, "--calibrate")
     assert again.code == 5
     assert "calibrate right after convert" in again.err
+
+
+def test_the_learning_rate_is_chosen_if_asked_for(converted: CommandLine) -> None:
+    words = ("--lr", "auto", "--baseline", "--no-latency", "--batchnorm-samples", "7", "--quiet")
+    done = finetune(converted, *words)
+    assert (done.code, done.err) == (0, "")
+    training = receipt(converted)["finetuned"]
+    assert (training["settings"]["lr"], training["settings"]["batchnorm_samples"]) == ("auto", 7)
+    for name in ("dynamic", "static"):
+        rate = training["probes"][name]["chosen"]
+        assert rate == training["rates"][name]
+        assert f"learning rate of the {name} network: {rate:g}, chosen by short runs" in done.out
 
 
 def test_rates_of_the_parts_are_kept_and_compared(converted: CommandLine) -> None:
@@ -217,7 +240,7 @@ def test_a_run_that_was_stopped_goes_on(converted: CommandLine) -> None:
 
 def stop_after(step: int | None) -> None:
     """Let the bar of progress end the run, as Ctrl-C does, or not any more."""
-    from dynsurgeon.cli.training_report import ProgressLines
+    from dynsurgeon.cli.training_progress import ProgressLines
 
     def interrupt(self: ProgressLines, done: int, loss: float) -> None:
         if done == step:
@@ -230,7 +253,7 @@ def stop_after(step: int | None) -> None:
 
 
 def _original() -> Any:
-    from dynsurgeon.cli.training_report import ProgressLines
+    from dynsurgeon.cli.training_progress import ProgressLines
 
     return ProgressLines.step
 
@@ -280,6 +303,8 @@ def test_starting_over_replaces_what_was_there(converted: CommandLine) -> None:
         (("--accumulate", "3"), 2, "multiple of 3"),
         (("--precision", "fp16"), 2, "fp16 needs a GPU"),
         (("--shard",), 2, "one alone"),
+        (("--shard", "--lr", "auto"), 2, "give a number"),
+        (("--lr", "fast"), 2, "--lr takes a number or auto, got 'fast'"),
         (("--normalize", "often"), 2, "--normalize takes"),
         (("--val-share", "2"), 2, "between 0 and 1"),
         (("--freeze", "nothing.like.it"), 2, "selects nothing"),

@@ -133,7 +133,7 @@ def test_evaluation_uses_the_average() -> None:
         for step in range(3):
             arm.train_step([batch(step)], step)
         images, _ = batch(9)
-        with arm.evaluating(averaged=False):
+        with arm.evaluating(adjusted=False):
             own = arm.scores(images)
         with arm.evaluating():
             averaged = arm.scores(images)

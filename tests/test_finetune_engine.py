@@ -25,6 +25,7 @@ EVERYTHING: dict[str, Any] = {
     "accumulate": 2,
     "baseline": True,
     "save_every": 2,
+    "latency": False,
 }
 
 

@@ -82,7 +82,7 @@ def test_augmentation_depends_on_the_sample_and_the_epoch_alone() -> None:
 def test_nothing_is_drawn_from_the_global_generator() -> None:
     before = torch.get_rng_state()
     steps(blobs(), Sharing(8))
-    list(validation_batches(blobs(), Sharing(8), workers=0))
+    list(validation_batches(blobs(), Sharing(8), workers=0)[1])
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -93,7 +93,10 @@ def test_every_sample_is_validated_once_in_batches_of_one_size(
     data = numbers(val=count)
     sizes, seen = [], []
     for rank in range(world):
-        found = list(validation_batches(data, Sharing(batch * world, 1, rank, world), workers=0))
+        sharing = Sharing(batch * world, 1, rank, world)
+        total, batches = validation_batches(data, sharing, workers=0)
+        found = list(batches)
+        assert len(found) == total
         sizes.append([len(inputs) for inputs, _, _ in found])
         seen += [float(x) for inputs, _, counts in found for x in inputs[counts].flatten()]
     assert sorted(seen) == list(range(count))

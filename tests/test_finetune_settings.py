@@ -15,6 +15,7 @@ import dynsurgeon as ds
     [
         ("epochs", 0), ("epochs", True), ("epochs", 1.5), ("batch", -1), ("accumulate", 0),
         ("workers", -1), ("save_every", -1), ("seed", "x"), ("lr", 0.0), ("lr", float("nan")),
+        ("lr", "fast"), ("batchnorm_samples", -1), ("latency", None),
         ("temperature_start", 0.0), ("temperature_end", -1.0), ("clip_norm", 0),
         ("momentum", 1.0), ("label_smoothing", -0.1), ("ema", 1.0), ("weight_decay", -1),
         ("warmup", -1), ("temperature_epochs", -1), ("bank_factor", -1), ("attention_factor", -1),
@@ -43,6 +44,12 @@ def test_they_are_plain_json() -> None:
 
 
 def test_what_changes_nothing_in_the_result_is_not_of_it() -> None:
-    one = ds.FinetuneSettings(workers=2, save_every=10).of_result()
+    one = ds.FinetuneSettings(workers=2, save_every=10, latency=False).of_result()
     assert one == ds.FinetuneSettings().of_result()
     assert one != ds.FinetuneSettings(seed=1).of_result()
+
+
+def test_a_rate_that_is_chosen_needs_whole_networks() -> None:
+    assert ds.FinetuneSettings(lr="auto").at(0.3).lr == 0.3
+    with pytest.raises(ds.ConfigError, match="give a number"):
+        ds.FinetuneSettings(lr="auto", shard=True)

@@ -7,7 +7,7 @@ parts are its own: a twin beside it changes nothing in the dynamic network's res
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynsurgeon.surgery.randomness import seed_random
+from dynsurgeon.training.batch_norm import (
+    BatchNorm,
+    Estimates,
+    present,
+    put,
+    tracked_layers,
+)
 from dynsurgeon.training.finetune.ema import MovingAverage
 from dynsurgeon.training.finetune.rates import make_optimizer, make_schedule, rate_factor, set_rate
 from dynsurgeon.training.finetune.seeds import seed_of
@@ -23,8 +30,6 @@ from dynsurgeon.training.finetune.sharding import State, fill, load_optimizer, s
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 class Arm:
@@ -40,6 +45,9 @@ class Arm:
     Attributes:
         core: The network itself.
         network: The same as it is called in training, for several processes and mixed precision.
+        layers: BatchNorm whose running statistics follow the data.
+        statistics: What takes their place where the network is measured or saved, until the next
+            step; None for their own.
     """
 
     def __init__(
@@ -62,6 +70,8 @@ class Arm:
         self.network = accelerator.prepare_model(self.core, evaluation_mode=settings.shard)
         self.prepared = accelerator.prepare_optimizer(self.optimizer)
         self.average = MovingAverage(self.core, settings.ema) if settings.ema else None
+        self.layers = {} if settings.freeze_batchnorm else tracked_layers(self.core.eval())
+        self.statistics: Estimates | None = None
 
     def train_step(self, parts: Sequence[tuple[Tensor, Tensor]], step: int) -> Tensor:
         """Run one step of the optimizer.
@@ -73,7 +83,8 @@ class Arm:
         Returns:
             Mean loss and number of correct answers on this share, before the step: ``(2,)``.
         """
-        self._train_mode()
+        train_mode(self.core, self.settings)
+        self.statistics = None
         set_rate(self.optimizer, rate_factor(step, self.steps, self.warmup))
         found = []
         for i, (inputs, labels) in enumerate(parts):
@@ -110,11 +121,19 @@ class Arm:
         return scores
 
     @contextmanager
-    def evaluating(self, *, averaged: bool = True) -> Iterator[None]:
-        """Put the network in eval mode, with its average in place if there is one."""
+    def evaluating(self, *, adjusted: bool = True) -> Iterator[None]:
+        """Put the network in eval mode, as it would be saved now, or as it is.
+
+        Args:
+            adjusted: With its average and its `statistics` in place, if there are any.
+        """
         self.core.eval()
-        swap = averaged and self.average is not None
-        with self.average.in_place() if swap and self.average is not None else nullcontext():
+        with ExitStack() as stack:
+            if adjusted and self.average is not None:
+                stack.enter_context(self.average.in_place())
+            if adjusted and self.statistics is not None:
+                stack.callback(put, self.layers, present(self.layers))
+                put(self.layers, self.statistics)
             yield
 
     def weights(self) -> State:
@@ -153,9 +172,11 @@ class Arm:
             delattr(network, name)  # marks of Accelerate, and a forward for mixed precision
         return network.eval()
 
-    def _train_mode(self) -> None:
-        self.core.train()
-        if self.settings.freeze_batchnorm:
-            for module in self.core.modules():
-                if isinstance(module, BatchNorm):
-                    module.eval()
+
+def train_mode(model: nn.Module, settings: FinetuneSettings) -> None:
+    """Put a network in the mode that it is trained in."""
+    model.train()
+    if settings.freeze_batchnorm:
+        for module in model.modules():
+            if isinstance(module, BatchNorm):
+                module.eval()

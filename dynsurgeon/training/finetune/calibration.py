@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dynsurgeon.operators import DynamicConv, KernelAttention
 from dynsurgeon.training.calibrate import calibrate, has_identical_kernels
 from dynsurgeon.training.finetune.data import TrainingData
+from dynsurgeon.training.finetune.listener import Listener, watched
 from dynsurgeon.training.finetune.loading import plain_batches
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 from dynsurgeon.training.report import AttentionReport
@@ -28,7 +29,11 @@ SAMPLES, BATCH = 4096, 64
 
 
 def calibrate_start(
-    dynamic: nn.Module, data: TrainingData, settings: FinetuneSettings, engine: Accelerator
+    dynamic: nn.Module,
+    data: TrainingData,
+    settings: FinetuneSettings,
+    engine: Accelerator,
+    listener: Listener | None = None,
 ) -> AttentionReport | None:
     """Fit the attention to training images without augmentation, if the settings want it.
 
@@ -40,6 +45,7 @@ def calibrate_start(
         data: Whose training set it is.
         settings: Whether; the seed; and the temperature that training ends at, which is set.
         engine: Of this process.
+        listener: Is told how far it is.
 
     Returns:
         The attention as fitted; None if it was not.
@@ -55,7 +61,7 @@ def calibrate_start(
     if engine.is_main_process:
         report = calibrate(
             dynamic,
-            _batches(data, settings),
+            _batches(data, settings, listener or Listener()),
             temperature=settings.temperature_end,
             samples=None,
             seed=settings.seed,
@@ -82,10 +88,15 @@ def _was_fitted(attention: KernelAttention) -> bool:
     return False
 
 
-def _batches(data: TrainingData, settings: FinetuneSettings) -> Iterator[Tensor]:
+def _batches(
+    data: TrainingData, settings: FinetuneSettings, listener: Listener
+) -> Iterator[Tensor]:
     # Of the same size on any number of processes, which would make a difference in the roundings.
     size = min(BATCH, max(settings.batch // settings.accumulate, 1))
-    return plain_batches(data, SAMPLES, size, seed=settings.seed, workers=settings.workers)
+    samples = data.train if data.plain is None else data.plain
+    total = -(-min(SAMPLES, len(samples)) // size)  # type: ignore[arg-type]
+    batches = plain_batches(data, SAMPLES, size, seed=settings.seed, workers=settings.workers)
+    return watched(batches, total, "calibration", listener)
 
 
 @torch.no_grad()

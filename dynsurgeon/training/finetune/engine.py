@@ -10,20 +10,25 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from dynsurgeon.errors import ConfigError
+from dynsurgeon.measure.noise import SPREAD_LIMIT
 from dynsurgeon.recipe import recipe_of
 from dynsurgeon.surgery.copying import copy_of
 from dynsurgeon.surgery.randomness import forked_random
 from dynsurgeon.training.finetune.arm import Arm
+from dynsurgeon.training.finetune.batch_norm import lag_notes
 from dynsurgeon.training.finetune.calibration import calibrate_start
-from dynsurgeon.training.finetune.checkpoint import CheckpointFolder, identity_of
+from dynsurgeon.training.finetune.checkpoint import CheckpointFolder, State, identity_of
+from dynsurgeon.training.finetune.cost import Cost, measure_cost
 from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.launch import accelerators, check_classes, check_parts
-from dynsurgeon.training.finetune.listener import Listener
-from dynsurgeon.training.finetune.loading import Sharing, steps_an_epoch
-from dynsurgeon.training.finetune.rates import make_optimizer
+from dynsurgeon.training.finetune.listener import Listener, Setup
+from dynsurgeon.training.finetune.loading import Sharing
+from dynsurgeon.training.finetune.rate_probe import RateProbe, probe_rates
 from dynsurgeon.training.finetune.results import FinetuneResult, Gain, Score
-from dynsurgeon.training.finetune.run import Run
+from dynsurgeon.training.finetune.run import Run, progress_from
 from dynsurgeon.training.finetune.settings import FinetuneSettings
+from dynsurgeon.training.finetune.setup import describe
 from dynsurgeon.training.finetune.twin import static_twin
 
 if TYPE_CHECKING:
@@ -50,8 +55,11 @@ def finetune(
     Under ``torchrun`` or ``accelerate launch`` each process calls it with the same arguments, and a
     step's batch is divided among them. A resumed run ends with the very weights of one that was
     never stopped, bit for bit on the CPU. BatchNorm normalises with the statistics of each
-    process's own share of a batch (and the running ones are those of process 0), so there the
-    number of processes makes a difference, unless ``freeze_batchnorm`` is on.
+    process's own share of a batch, so there the number of processes makes a difference, unless
+    ``freeze_batchnorm`` is on.
+
+    What is measured and saved has running statistics that fit its weights, and those of its moving
+    average if there is one: see `update_batch_norm` and ``batchnorm_samples``.
 
     Args:
         dynamic: A converted network; its output is a table of class scores ``(N, classes)``.
@@ -77,7 +85,6 @@ def finetune(
     folder = None
     if checkpoints is not None:
         folder = CheckpointFolder(Path(checkpoints), identity_of(dynamic, data, settings))
-    steps = steps_an_epoch(len(data.train), settings.batch)  # type: ignore[arg-type]
     with _undisturbed(), ExitStack() as stack:
         check_classes(dynamic, data)
         models = {"dynamic": dynamic}
@@ -86,45 +93,60 @@ def finetune(
         spare = {name: copy_of(m) for name, m in models.items()} if settings.shard else {}
         engines = stack.enter_context(accelerators(settings, len(models)))
         sharing = _sharing(settings, engines[0])
-        calibration = None
-        if not resume:
-            _check_start(dynamic, settings, folder, engines[0])
+        setup = describe(models, data, settings, engines[0])
+        state, calibration, probes = None, None, {}
+        if resume:
+            state = _last_of(folder)
+            probes = progress_from(state["progress"]).probes
+            listener.loaded(setup)
+        else:
+            _check_folder(folder, engines[0])
             check_parts(dynamic, data, settings, sharing)
-            calibration = calibrate_start(dynamic, data, settings, engines[0])
+            listener.loaded(setup)
+            calibration = calibrate_start(dynamic, data, settings, engines[0], listener)
             if calibration is not None:
                 listener.calibrated(calibration)
+            probes = probe_rates(models, data, settings, sharing, engines[0], listener)
         arms = [
-            Arm(name, model, settings, steps, engine)
+            Arm(name, model, _rated(settings, probes.get(name)), setup.steps, engine)
             for (name, model), engine in zip(models.items(), engines, strict=True)
         ]
         run = Run(arms, data, settings, sharing, folder, listener)
-        run.resume() if resume else run.start(calibration)
+        run.start(calibration, probes) if state is None else run.resume(state)
         run.train()
         scores, gain = run.finish()
-        return _result(run, scores, gain, spare)
+        return _result(run, scores, gain, spare, setup)
 
 
 def _sharing(settings: FinetuneSettings, engine: Accelerator) -> Sharing:
     return Sharing(settings.batch, settings.accumulate, engine.process_index, engine.num_processes)
 
 
-def _check_start(
-    dynamic: nn.Module,
-    settings: FinetuneSettings,
-    folder: CheckpointFolder | None,
-    engine: Accelerator,
-) -> None:
+def _last_of(folder: CheckpointFolder | None) -> State:
+    if folder is None:
+        raise ConfigError("there is nothing to resume without a folder of checkpoints")
+    return folder.read_last()
+
+
+def _rated(settings: FinetuneSettings, probe: RateProbe | None) -> FinetuneSettings:
+    return settings if probe is None else settings.at(probe.chosen)
+
+
+def _check_folder(folder: CheckpointFolder | None, engine: Accelerator) -> None:
     # Before the minutes that calibration can take.
-    make_optimizer(dynamic, settings)
     if folder is not None and engine.is_main_process:
         folder.require_empty()
         folder.require_writable()
 
 
 def _result(
-    run: Run, scores: dict[str, Score], gain: Gain | None, spare: dict[str, nn.Module]
+    run: Run,
+    scores: dict[str, Score],
+    gain: Gain | None,
+    spare: dict[str, nn.Module],
+    setup: Setup,
 ) -> FinetuneResult:
-    progress = run.progress
+    progress, history = run.progress, run.progress.history
     models: dict[str, nn.Module] = {}
     for arm in run.arms:
         if run.settings.shard:
@@ -132,17 +154,41 @@ def _result(
             models[arm.name].load_state_dict(weights)
         else:
             models[arm.name] = arm.release()
+    cost = _cost(run, models)
     return FinetuneResult(
         model=models["dynamic"],
         best_epoch=progress.best,
         val=scores,
         before=progress.before,
         gain=gain,
-        history=tuple(progress.history),
+        history=tuple(history),
         steps=run.steps * run.settings.epochs,
         processes=run.sharing.world,
         calibration=progress.calibration,
         twin=models.get("static"),
+        parameters=setup.parameters,
+        cost=cost,
+        rates={arm.name: float(arm.settings.lr) for arm in run.arms},
+        probes=progress.probes,
+        notes=(*lag_notes(history[-1].lag, run.settings), *_cost_notes(cost)),
+    )
+
+
+def _cost(run: Run, models: dict[str, nn.Module]) -> Cost | None:
+    if len(models) < 2 or not (run.settings.latency and run.main):
+        return None
+    run.listener.work("latency", 0, 1)
+    found = measure_cost(models["dynamic"], models["static"], run.data.val[0][0])
+    run.listener.work("latency", 1, 1)
+    return found
+
+
+def _cost_notes(cost: Cost | None) -> tuple[str, ...]:
+    if cost is None or cost.spread <= SPREAD_LIMIT:
+        return ()
+    return (
+        f"the machine is noisy: latencies spread by {cost.spread:.0%} of their median; "
+        "dynsurgeon bench measures them again",
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dynsurgeon.training.finetune.arm import Arm
 from dynsurgeon.training.finetune.data import TrainingData
+from dynsurgeon.training.finetune.listener import Listener, watched
 from dynsurgeon.training.finetune.loading import Sharing, validation_batches
 from dynsurgeon.training.finetune.results import Gain, Score
 
@@ -21,7 +22,8 @@ def evaluate(
     sharing: Sharing,
     workers: int,
     *,
-    averaged: bool = True,
+    adjusted: bool = True,
+    listener: Listener | None = None,
 ) -> tuple[dict[str, Score], Gain | None]:
     """Run the arms over the validation set.
 
@@ -30,7 +32,8 @@ def evaluate(
         data: Whose validation set it is.
         sharing: How many samples run at once, on how many processes.
         workers: Processes that read.
-        averaged: Measure with the moving average where an arm has one.
+        adjusted: Measure each arm as it would be saved now: see `Arm.evaluating`.
+        listener: Is told how far it is.
 
     Returns:
         Loss and accuracy by the arm's name, and the first arm's gain over the second.
@@ -39,8 +42,10 @@ def evaluate(
     apart = torch.zeros(2, dtype=torch.float64)
     with ExitStack() as stack:
         for arm in arms:
-            stack.enter_context(arm.evaluating(averaged=averaged))
-        for inputs, labels, counts in validation_batches(data, sharing, workers=workers):
+            stack.enter_context(arm.evaluating(adjusted=adjusted))
+        total, batches = validation_batches(data, sharing, workers=workers)
+        seen = watched(batches, total, "evaluation", listener or Listener())
+        for inputs, labels, counts in seen:
             right = [_score(arm, inputs, labels, counts, sums) for arm in arms]
             if len(right) == 2:
                 apart += torch.stack([(right[0] & ~right[1]).sum(), (right[1] & ~right[0]).sum()])

@@ -116,7 +116,7 @@ def training_batches(
         for part in sharing.split(order[step * sharing.batch : (step + 1) * sharing.batch])
     ]
     parts: list[tuple[Tensor, Tensor]] = []
-    for part in _load(data.train, len(data.classes), keys, seed, workers):
+    for part in load_batches(data.train, len(data.classes), keys, seed, workers):
         parts.append(part)
         if len(parts) == sharing.parts:
             yield parts
@@ -125,23 +125,25 @@ def training_batches(
 
 def validation_batches(
     data: TrainingData, sharing: Sharing, *, workers: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield this process's share of the validation set: inputs, labels, and which of them count.
+) -> tuple[int, Iterator[tuple[Tensor, Tensor, Tensor]]]:
+    """Give this process's share of the validation set: inputs, labels, and which of them count.
 
     Every process gets as many batches of the same size as the others, since a sharded network runs
     on all of them at once; what they are filled up with does not count.
 
-    Raises:
-        DataError: An image can't be read, or a label is that of no class.
+    Returns:
+        The number of batches, and the batches, which raise as `training_batches` does.
     """
     count: int = len(data.val)  # type: ignore[arg-type]
     shares, size = -(-count // sharing.world), sharing.part_size
     places = [sharing.rank + sharing.world * i for i in range(shares)]
     chunks = [places[i : i + size] for i in range(0, shares, size)]
     keys = [[(0, place % count) for place in chunk] for chunk in chunks]
-    loaded = _load(data.val, len(data.classes), keys, 0, workers)
-    for chunk, (inputs, labels) in zip(chunks, loaded, strict=True):
-        yield inputs, labels, torch.tensor(chunk) < count
+    loaded = load_batches(data.val, len(data.classes), keys, 0, workers)
+    return len(chunks), (
+        (inputs, labels, torch.tensor(chunk) < count)
+        for chunk, (inputs, labels) in zip(chunks, loaded, strict=True)
+    )
 
 
 def plain_batches(
@@ -162,13 +164,36 @@ def plain_batches(
     samples = data.train if data.plain is None else data.plain
     chosen = chosen_of(seed, len(samples), most).tolist()  # type: ignore[arg-type]
     keys = [[(0, index) for index in chosen[i : i + size]] for i in range(0, len(chosen), size)]
-    for inputs, _ in _load(samples, len(data.classes), keys, seed, workers):
+    for inputs, _ in load_batches(samples, len(data.classes), keys, seed, workers):
         yield inputs
 
 
-def _load(
+def even_batches(
+    data: TrainingData, most: int, least: int, *, seed: int, workers: int
+) -> tuple[int, Iterator[Tensor]]:
+    """Give `plain_batches` all of the same size, from `least` to less than twice that.
+
+    A last small one would have poor statistics of its own. Some of the samples are left out for it,
+    and where there are fewer than `least` in all, they are one batch.
+
+    Returns:
+        The number of batches, and the batches.
+    """
+    samples = data.train if data.plain is None else data.plain
+    count = min(most, len(samples))  # type: ignore[arg-type]
+    parts = max(count // least, 1)
+    size = count // parts
+    return parts, plain_batches(data, parts * size, size, seed=seed, workers=workers)
+
+
+def load_batches(
     samples: Images, classes: int, keys: list[list[Key]], seed: int, workers: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield inputs and labels of the samples with these keys, a batch each.
+
+    Raises:
+        DataError: An image can't be read, or a label is that of no class.
+    """
     loader: DataLoader[Any] = DataLoader(
         Seeded(samples, classes, seed),
         batch_sampler=keys,

@@ -23,6 +23,7 @@ def make_optimizer(model: nn.Module, settings: FinetuneSettings) -> Optimizer:
         PatternError: A name in ``settings.freeze`` selects nothing.
         ConfigError: Nothing is left to train.
     """
+    assert not isinstance(settings.lr, str)  # chosen before
     groups = parameter_groups(
         model,
         settings.lr,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+    from dynsurgeon.training.finetune.cost import Cost
+    from dynsurgeon.training.finetune.rate_probe import RateProbe
     from dynsurgeon.training.report import AttentionReport
 
 
@@ -64,12 +66,16 @@ class Epoch:
         train: Score of each arm over the epoch's training samples, while it was trained.
         val: Score of each arm on the validation set after the epoch.
         temperature: Temperature of the kernel attention after the epoch.
+        lag: How far each arm's running BatchNorm statistics, as momentum found them, were from
+            what the weights make of training images: see `BatchNormReport.worst`. Empty where that
+            was not looked at.
     """
 
     number: int
     train: dict[str, Score]
     val: dict[str, Score]
     temperature: float | None
+    lag: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Epoch:
@@ -78,7 +84,8 @@ class Epoch:
             key: {name: Score(**score) for name, score in values[key].items()}
             for key in ("train", "val")
         }
-        return cls(values["number"], parts["train"], parts["val"], values["temperature"])
+        lag = dict(values.get("lag", {}))
+        return cls(values["number"], parts["train"], parts["val"], values["temperature"], lag)
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,10 @@ class FinetuneResult:
         calibration: Attention of the dynamic network as fitted before its first step, or None where
             it was left as it was.
         twin: The static twin with its best epoch's weights.
+        parameters: Number of each arm's parameters.
+        cost: Latency of the network beside its twin's, where it was measured.
+        rates: Each arm's largest learning rate.
+        probes: How it was chosen, where it was.
         notes: What a reader should know.
     """
 
@@ -111,7 +122,18 @@ class FinetuneResult:
     processes: int
     calibration: AttentionReport | None = None
     twin: nn.Module | None = None
+    parameters: dict[str, int] = field(default_factory=dict)
+    cost: Cost | None = None
+    rates: dict[str, float] = field(default_factory=dict)
+    probes: dict[str, RateProbe] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def gain_per_percent(self) -> float | None:
+        """Points of accuracy for each percent of latency; None without both, or if it is free."""
+        if self.gain is None or self.cost is None or self.cost.ratio <= 1:
+            return None
+        return self.gain.difference / (self.cost.ratio - 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was measured as plain JSON values."""
@@ -121,6 +143,11 @@ class FinetuneResult:
             "before": asdict(self.before),
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "gain": None if self.gain is None else asdict(self.gain),
+            "parameters": dict(self.parameters),
+            "cost": None if self.cost is None else asdict(self.cost),
+            "gain_per_percent": self.gain_per_percent,
+            "rates": dict(self.rates),
+            "probes": {name: probe.to_dict() for name, probe in self.probes.items()},
             "history": [asdict(epoch) for epoch in self.history],
             "steps": self.steps,
             "processes": self.processes,
@@ -133,4 +160,6 @@ class FinetuneResult:
         if self.gain is not None:
             lines[0] += f"; static twin {self.val['static'].accuracy:.2%}"
             lines.append(f"gain {self.gain}")
+        if self.cost is not None:
+            lines.append(str(self.cost))
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])

@@ -7,13 +7,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dynsurgeon.errors import TrainingError
+from dynsurgeon.training.batch_norm import broken_layer
 from dynsurgeon.training.finetune.arm import Arm
+from dynsurgeon.training.finetune.batch_norm import fit_statistics
 from dynsurgeon.training.finetune.checkpoint import CheckpointFolder, State
 from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.evaluate import evaluate
 from dynsurgeon.training.finetune.listener import Listener
 from dynsurgeon.training.finetune.loading import Sharing, steps_an_epoch, training_batches
 from dynsurgeon.training.finetune.meter import Meter
+from dynsurgeon.training.finetune.rate_probe import RateProbe
 from dynsurgeon.training.finetune.results import Epoch, Gain, Score
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 from dynsurgeon.training.report import AttentionReport
@@ -31,6 +34,7 @@ class Progress:
         batch: Steps of the present epoch.
         before: Score of the dynamic network before its first step.
         calibration: Its attention as fitted before that, if it was.
+        probes: How each arm's learning rate was chosen, if it was.
         history: The complete epochs.
         best: Each arm's best epoch.
     """
@@ -39,6 +43,7 @@ class Progress:
     epoch: int = 0
     batch: int = 0
     calibration: AttentionReport | None = None
+    probes: dict[str, RateProbe] = field(default_factory=dict)
     history: list[Epoch] = field(default_factory=list)
     best: dict[str, int] = field(default_factory=dict)
 
@@ -66,23 +71,23 @@ class Run:
         self.progress = Progress(Score(math.inf, 0.0))
         self.check_every = 1 if self.accelerator.device.type == "cpu" else CHECK_EVERY
 
-    def start(self, calibration: AttentionReport | None) -> None:
-        """Measure the network before its first step, and note what was done to its attention."""
-        scores, _ = evaluate(
-            self.arms[:1], self.data, self.sharing, self.settings.workers, averaged=False
-        )
-        self.progress = Progress(scores["dynamic"], calibration=calibration)
+    def start(self, calibration: AttentionReport | None, probes: dict[str, RateProbe]) -> None:
+        """Measure the network before its first step, and note what was done before that."""
+        scores, _ = self._evaluate(self.arms[:1], adjusted=False)
+        self.progress = Progress(scores["dynamic"], calibration=calibration, probes=probes)
         self.listener.started(scores["dynamic"], self.steps, self.settings.epochs)
 
-    def resume(self) -> None:
+    def resume(self, state: State) -> None:
         """Go on where the last checkpoint was written.
 
+        Args:
+            state: That checkpoint.
+
         Raises:
-            StorageError: A checkpoint is missing, damaged, or of another run.
+            StorageError: The weights of the best epoch are missing or damaged.
         """
         assert self.folder is not None
-        state = self.folder.read_last()
-        self.progress = _progress_from(state["progress"])
+        self.progress = progress_from(state["progress"])
         for name in self.progress.best:
             self.folder.read_best(name)  # or its loss would be told at the very end
         for arm in self.arms:
@@ -127,7 +132,8 @@ class Run:
                 self._diverged(arm, "its loss is no finite number")
 
     def _end_epoch(self) -> None:
-        scores, _ = evaluate(self.arms, self.data, self.sharing, self.settings.workers)
+        lag = self._fit_statistics()
+        scores, _ = self._evaluate(self.arms)
         train = {arm.name: self.meters[arm.name].score(self.accelerator) for arm in self.arms}
         progress, schedule = self.progress, self.arms[0].temperature
         progress.epoch, progress.batch = progress.epoch + 1, 0
@@ -135,12 +141,32 @@ class Run:
             if not math.isfinite(scores[arm.name].loss):
                 self._diverged(arm, "its loss on the validation set is no finite number")
         temperature = None if schedule is None else schedule.temperature
-        epoch = Epoch(progress.epoch, train, scores, temperature)
+        epoch = Epoch(progress.epoch, train, scores, temperature, lag)
         progress.history.append(epoch)
         for arm in self.arms:
             self._keep_best(arm, epoch)
         self._save()
         self.listener.epoch(epoch)
+
+    def _fit_statistics(self) -> dict[str, float]:
+        last = self.progress.epoch + 1 == self.settings.epochs
+        lag = fit_statistics(self.arms, self.data, self.settings, self.listener, last=last)
+        for arm in self.arms:
+            if arm.statistics is not None and broken_layer(arm.statistics):
+                self._diverged(arm, "its BatchNorm statistics are no finite numbers")
+        return lag
+
+    def _evaluate(
+        self, arms: list[Arm], *, adjusted: bool = True
+    ) -> tuple[dict[str, Score], Gain | None]:
+        return evaluate(
+            arms,
+            self.data,
+            self.sharing,
+            self.settings.workers,
+            adjusted=adjusted,
+            listener=self.listener,
+        )
 
     def _keep_best(self, arm: Arm, epoch: Epoch) -> None:
         best = self.progress.best.get(arm.name)
@@ -185,16 +211,18 @@ class Run:
         for arm in self.arms:
             best = self.kept[arm.name] if self.folder is None else self.folder.read_best(arm.name)
             arm.set_weights(best)
-        return evaluate(self.arms, self.data, self.sharing, self.settings.workers, averaged=False)
+        return self._evaluate(self.arms, adjusted=False)
 
 
-def _progress_from(state: dict[str, Any]) -> Progress:
+def progress_from(state: dict[str, Any]) -> Progress:
+    """Build it from `dataclasses.asdict`."""
     calibration = state["calibration"]
     return Progress(
         Score(**state["before"]),
         state["epoch"],
         state["batch"],
         None if calibration is None else AttentionReport.from_dict(calibration),
+        {name: RateProbe.from_dict(probe) for name, probe in state.get("probes", {}).items()},
         [Epoch.from_dict(epoch) for epoch in state["history"]],
         dict(state["best"]),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from dynsurgeon.errors import ConfigError
@@ -11,11 +11,12 @@ from dynsurgeon.errors import ConfigError
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["no", "bf16", "fp16"]
 Calibrate = bool | Literal["auto"]
+Rate = float | Literal["auto"]
 
 OPTIONAL = ("temperature_start", "temperature_end", "clip_norm", "bank_factor")
 """Numbers that can be None."""
 
-FREE = ("workers", "save_every")
+FREE = ("workers", "save_every", "latency")
 """Settings that may differ when a run is resumed: they change nothing in its result."""
 
 
@@ -28,7 +29,8 @@ class FinetuneSettings:
         batch: Samples a step of the optimizer, over all processes and accumulated parts. What is
             left of an epoch after its last full batch is not used in it.
         accumulate: Parts that each process runs its share of a batch in.
-        lr: Largest learning rate, of the ordinary parameters.
+        lr: Largest learning rate, of the ordinary parameters; ``"auto"`` tries some for a few steps
+            before the run, for the network and for its twin, and takes the best for each.
         bank_factor: Rate of the kernels over `lr`, see `parameter_groups`; None for sqrt(K).
         attention_factor: Rate of the attentions over `lr`.
         relu_factor: Rate of the DY-ReLUs' heads over `lr`.
@@ -50,8 +52,13 @@ class FinetuneSettings:
         clip_norm: Largest norm of the gradient, or None.
         ema: Decay a step of an exponential moving average of the weights, 0 for none. Accuracy is
             measured with the average, and it becomes the result.
+        batchnorm_samples: Training images, without augmentation, on which the statistics of
+            BatchNorm are re-estimated with the present weights (`ds.update_batch_norm`) for every
+            evaluation and for what is saved; training goes on with its own. 0 leaves those that
+            momentum found, which lag behind.
         freeze_batchnorm: Normalise with the pretrained statistics, and leave them as they are.
         baseline: Train the original network beside it, on the same batches.
+        latency: Time both networks at the end, where there is a twin, for some seconds.
         precision: ``"no"`` (that of the weights), ``"bf16"`` or ``"fp16"`` in mixed precision.
         shard: Divide parameters and optimizer among the processes (`fully_shard`) instead of
             keeping a copy in each (`DistributedDataParallel`).
@@ -64,7 +71,7 @@ class FinetuneSettings:
     epochs: int = 10
     batch: int = 128
     accumulate: int = 1
-    lr: float = 0.02
+    lr: Rate = 0.02
     bank_factor: float | None = None
     attention_factor: float = 0.05
     relu_factor: float = 1.0
@@ -80,8 +87,10 @@ class FinetuneSettings:
     label_smoothing: float = 0.0
     clip_norm: float | None = None
     ema: float = 0.0
+    batchnorm_samples: int = 1024
     freeze_batchnorm: bool = False
     baseline: bool = False
+    latency: bool = True
     precision: Precision = "no"
     shard: bool = False
     cpu: bool = False
@@ -92,9 +101,16 @@ class FinetuneSettings:
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch", 1), ("accumulate", 1)):
             _require_count(name, getattr(self, name), least)
-        for name in ("workers", "save_every", "seed"):
+        for name in ("workers", "save_every", "seed", "batchnorm_samples"):
             _require_count(name, getattr(self, name), 0)
-        for name in ("lr", "temperature_start", "temperature_end", "clip_norm"):
+        if self.lr != "auto":
+            _require_number("lr", self.lr, above=0)
+        elif self.shard:
+            raise ConfigError(
+                "lr is chosen on each process by itself, which shard (--shard) does not allow: "
+                "give a number"
+            )
+        for name in ("temperature_start", "temperature_end", "clip_norm"):
             _require_number(name, getattr(self, name), above=0)
         for name in ("momentum", "label_smoothing", "ema"):
             _require_number(name, getattr(self, name), least=0, below=1)
@@ -111,9 +127,13 @@ class FinetuneSettings:
         object.__setattr__(self, "freeze", tuple(self.freeze))
         if not isinstance(self.calibrate, bool) and self.calibrate != "auto":
             raise ConfigError(f"calibrate must be true, false or auto, got {self.calibrate!r}")
-        for name in ("freeze_batchnorm", "baseline", "shard", "cpu"):
+        for name in ("freeze_batchnorm", "baseline", "latency", "shard", "cpu"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, got {getattr(self, name)!r}")
+
+    def at(self, rate: float) -> FinetuneSettings:
+        """Return the same settings with this learning rate."""
+        return replace(self, lr=rate)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""
