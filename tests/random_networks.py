@@ -86,9 +86,30 @@ MEMBERS: tuple[str, ...] = (
     "self.hooked = nn.ReLU(); self.hooked.register_forward_hook(lambda m, a, o: o * 1.25)",
     "self.frozen = nn.Conv2d(8, 8, 1).requires_grad_(False)",
     "self.same_act = SHARED_ACT",
+    "self.scale = nn.Parameter(torch.ones(1, 8, 1, 1), requires_grad=False)",
+    "self.gain = nn.Parameter(torch.ones(8))",
+    "self.average = torch.zeros(8)",
+    "self.rebound = torch.ones(())",
+    "self.queue = {'seen': [torch.zeros(8)]}",
+    "self.register_buffer('wide', torch.ones(1, 1, 1, 1).expand(1, 8, 1, 1))",
+    "self.twin = nn.Sequential(self.conv)",
 )
 
+WRITERS: tuple[str, ...] = (
+    "if self.training: self.scale.mul_(0.9).add_(x.detach().mean())\n        x = x * self.scale",
+    "if self.training: self.scale.data = self.scale.data * 0.5\n        x = x + self.scale",
+    "self.gain.data.mul_(0.9); x = F.relu(x * self.gain.view(8, 1, 1))",
+    "self.average.lerp_(x.detach().mean((0, 2, 3)), 0.5); x = x + self.average[:, None, None]",
+    "self.rebound = self.rebound * 0.9; x = F.relu(x * self.rebound)",
+    "self.queue['seen'].append(self.queue['seen'][-1] + 1); x = x + self.queue['seen'][-1].mean()",
+    "self.wide = self.wide * 1.5; x = self.act(x * self.wide)",
+    "self.counter += 1; x = F.relu(x * self.counter)",
+    "self.last = x; x = self.act(x)",
+)
+"""Statements that write into what the network holds."""
+
 STATEMENTS: tuple[str, ...] = (
+    *WRITERS,
     "x = self.conv(x)",
     "x = self.conv(self.act(self.conv(x)))",
     "x = self.grouped(x)",
@@ -167,8 +188,6 @@ STATEMENTS: tuple[str, ...] = (
     "a, b = x.chunk(2, 1); x = torch.cat([self.halved(a), F.relu(b)], 1)",
     "x = F.relu(x.flatten(2)).view_as(x)",
     "x = F.relu(x.mean((2, 3)))[:, :, None, None] + x",
-    "self.counter += 1; x = F.relu(x)",
-    "self.last = x; x = self.act(x)",
     "assert x.dim() == 4; x = F.relu(x)",
     "n, c, h, w = x.shape; x = F.relu(x.reshape(n, c, h * w)).reshape(n, c, h, w)",
     "x = F.relu(x.unsqueeze(0)).squeeze(0)",
@@ -176,6 +195,8 @@ STATEMENTS: tuple[str, ...] = (
     "x = self.act.forward(x)",
     "x = self.act(input=x)",
     "x = self.conv(input=x)",
+    "x = self.twin(x)",
+    "x = self.conv(x); x = self.twin(F.relu(x))",
     "with torch.no_grad(): z = F.relu(x).mean()\n        x = x + z",
 )
 
@@ -244,6 +265,11 @@ def _block(draw: st.DrawFn, index: int, name: str, kind: str) -> str:
         position = draw(st.integers(0, len(statements)))
         statements[position:position] = [f"x = self.block{child}(x)"] * draw(st.integers(0, 2))
     return _class(name, index, kind, statements, draw(st.booleans()))
+
+
+def program_of(*statements: str) -> Program:
+    """Return the network of these statements."""
+    return Program(f"{HEADER}\n{_class('Root', 0, 'one', list(statements), True)}", "one")
 
 
 def _defines(member: str) -> set[str]:

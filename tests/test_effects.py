@@ -18,6 +18,9 @@ class Stateful(nn.Module):
         self.history = [1, 2]
         self.table = {"a": 1}
         self.seen = {1}
+        self.average = torch.ones(2)
+        self.queue = [torch.ones(2)]
+        self.child = nn.Linear(1, 1)
         self.register_buffer("steps", torch.zeros(()))
 
 
@@ -37,6 +40,9 @@ CHANGES: dict[str, tuple[Callable[[Any], Any], set[str]]] = {
     "set": (lambda m: m.seen.add(2), {"seen"}),
     "buffer": (lambda m: setattr(m, "steps", m.steps + 1), {"steps"}),
     "child": (lambda m: setattr(m, "relu", nn.ReLU()), {"relu"}),
+    "tensor": (lambda m: m.average.mul_(2), {"average"}),
+    "tensor in a list": (lambda m: m.queue[0].mul_(2), {"queue"}),
+    "a child's attribute": (lambda m: setattr(m.child, "count", 1), {"child.count"}),
     "new child": (lambda m: setattr(m, "more", nn.ReLU()), {"more"}),
 }
 
@@ -54,6 +60,8 @@ def test_changes_are_named_and_undone(change: str) -> None:
     assert (module.history, module.table, module.seen) == ([1, 2], {"a": 1}, {1})
     assert module._modules == children
     assert module.steps is steps
+    assert torch.equal(module.average + module.queue[0], torch.full((2,), 2.0))
+    assert not hasattr(module.child, "count")
 
 
 def test_draws_are_noticed() -> None:

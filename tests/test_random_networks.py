@@ -10,6 +10,7 @@ import pytest
 import torch
 from found_networks import FOUND
 from hypothesis import HealthCheck, given, settings
+from ownership import untouched
 from random_networks import Program, programs
 from torch import nn
 
@@ -47,10 +48,13 @@ def _check(program: Program) -> None:
     torch.manual_seed(0)
     model = program.build()
     example = program.inputs(batch=2, size=8, seed=1)
-    dynamic = _convert(model, example)
+    with untouched(model):
+        dynamic = _convert(model, example)
     if dynamic is None:
         return
     OUTCOMES["converted"] += 1
+    with untouched(model, dynamic):
+        assert ds.check_parity(model, dynamic, example).passed
     assert len(_layers(dynamic)) == len(ds.plan(model, example, CONFIG).converted)
     for batch, size, seed in ((2, 8, 2), (3, 8, 3), (2, 5, 4)):
         inputs = program.inputs(batch, size, seed)

@@ -15,6 +15,7 @@ from dynsurgeon.measure.interleave import Comparison, Timing, interleaved
 from dynsurgeon.measure.threads import torch_threads
 from dynsurgeon.proof.inputs import fresh_inputs
 from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.surgery.snapshot import unchanged
 
 Step = Callable[[str], None]
 
@@ -68,7 +69,7 @@ def bench(
     """Time both networks in every combination; the two of a row are interleaved.
 
     Args:
-        twins: The networks.
+        twins: The networks; they stay as they are.
         inputs: Example inputs; each batch is drawn like them.
         engines: Names in `engines.ENGINES`.
         batches: Samples in a batch.
@@ -108,7 +109,7 @@ def _row(
 ) -> BenchRow:
     drawn = fresh_inputs(inputs, batch, torch.Generator().manual_seed(0))
     try:
-        with torch_threads(threads):
+        with torch_threads(threads), unchanged(twins.static, twins.dynamic):
             calls = ENGINES[engine](twins, drawn, batch, threads)
             timings = interleaved(calls, rounds=rounds)
     except ConfigError:

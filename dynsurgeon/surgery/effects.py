@@ -6,71 +6,56 @@ that it draws would be the same ever after, so each is a reason not to trace.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
-from torch import nn
+from torch import Tensor, nn
 
 from dynsurgeon.surgery.randomness import random_state, same_random_state
+from dynsurgeon.surgery.snapshot import Snapshot
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 
 
-class Attributes:
-    """Remembers a module's attributes, to put them back."""
+class SideEffects:
+    """Remembers what a module and those in it hold, and the random state, to put them back."""
 
     def __init__(self, module: nn.Module) -> None:
-        self._module = module
-        self._before = {name: (value, _contents(value)) for name, value in vars(module).items()}
-
-    def undo(self) -> set[str]:
-        """Put every attribute back, and return the names of those that had changed."""
-        now = vars(self._module)
-        changed = {name for name in now if name not in self._before}
-        for name in changed:
-            del now[name]
-        for name, (value, contents) in self._before.items():
-            if now.get(name) is not value:
-                changed.add(name)
-                now[name] = value
-            if contents is not None:
-                changed |= _changes(name, value, contents)
-                _refill(value, contents)
-        return changed
-
-
-class SideEffects(Attributes):
-    """Remembers the random state too, to compare with."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__(module)
+        self._parts = [_Attributes(name, part) for name, part in module.named_modules()]
         self._random = random_state()
 
     def drew(self) -> bool:
         """Whether random numbers were drawn since."""
         return not same_random_state(self._random, random_state())
 
-
-def _contents(value: Any) -> Any:
-    return type(value)(value) if type(value) in (dict, list, set) else None
-
-
-def _changes(name: str, value: Any, contents: Any) -> set[str]:
-    if name in _REGISTRIES:
-        return {k for k in {*value, *contents} if value.get(k) is not contents.get(k)}
-    return set() if _identities(value) == _identities(contents) else {name}
+    def undo(self) -> set[str]:
+        """Put everything back, and return the names of the attributes that had changed."""
+        return {name for part in self._parts for name in part.undo()}
 
 
-def _identities(value: Any) -> Any:
-    if isinstance(value, dict):
-        return [(key, id(item)) for key, item in value.items()]
-    ids: Iterable[int] = map(id, value)
-    return set(ids) if isinstance(value, set) else list(ids)
+class _Attributes:
+    """The attributes of one module, with what lies in them but for the module's own tensors."""
 
+    def __init__(self, path: str, module: nn.Module) -> None:
+        self._module, self._prefix = module, f"{path}." if path else ""
+        self._before = dict(vars(module))
+        registries = {name: self._before.get(name) for name in _REGISTRIES}
+        self._registered = {n: dict(r) for n, r in registries.items() if isinstance(r, dict)}
+        # A trace records what is done to parameters and buffers; to other tensors it does it.
+        self._inside = {
+            name: Snapshot(value)
+            for name, value in self._before.items()
+            if name not in _REGISTRIES and isinstance(value, (Tensor, list, dict, tuple, set))
+        }
 
-def _refill(value: Any, contents: Any) -> None:
-    value.clear()
-    if isinstance(value, list):
-        value.extend(contents)
-    else:
-        value.update(contents)
+    def undo(self) -> set[str]:
+        now = vars(self._module)
+        names = {*now, *self._before}
+        changed = {name for name in names if now.get(name) is not self._before.get(name)}
+        if changed:
+            now.clear()
+            now.update(self._before)
+        for name, entries in self._registered.items():
+            registry = now[name]
+            changed |= {k for k in {*registry, *entries} if registry.get(k) is not entries.get(k)}
+            registry.clear()
+            registry.update(entries)
+        changed |= {name for name, snapshot in self._inside.items() if snapshot.restore()}
+        return {self._prefix + name for name in changed}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -14,7 +12,6 @@ from dynsurgeon.surgery.accept import check_model, check_static
 from dynsurgeon.surgery.candidates import Candidate, find_candidates
 from dynsurgeon.surgery.copying import copy_of
 from dynsurgeon.surgery.draft import Draft
-from dynsurgeon.surgery.effects import Attributes
 from dynsurgeon.surgery.fit import fit_budgets
 from dynsurgeon.surgery.inputs import Inputs, as_inputs
 from dynsurgeon.surgery.judge import judge_candidates
@@ -24,6 +21,7 @@ from dynsurgeon.surgery.planned import Plan
 from dynsurgeon.surgery.presets import apply_preset
 from dynsurgeon.surgery.rehearse import unfaithful_owners, visible_writes
 from dynsurgeon.surgery.select import check_patterns
+from dynsurgeon.surgery.snapshot import unchanged
 from dynsurgeon.surgery.survey import Survey, survey_model
 from dynsurgeon.surgery.unshare import unshare_activations
 
@@ -60,19 +58,8 @@ def plan(
     inputs, config = as_inputs(example_inputs), config or SurgeryConfig()
     if copy:
         return plan_in_place(copy_of(model), inputs, config)
-    with _put_back(model):
+    with unchanged(model):
         return plan_in_place(model, inputs, config)
-
-
-@contextmanager
-def _put_back(model: nn.Module) -> Iterator[None]:
-    # Shared activations are unshared in the dictionaries of children, which are attributes too.
-    before = [Attributes(module) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for attributes in before:
-            attributes.undo()
 
 
 def plan_in_place(

@@ -1,4 +1,4 @@
-"""Run a model in eval or train mode, and restore flags, buffers and random state."""
+"""Run a model in eval or train mode, and restore all that it holds and the random state."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.randomness import forked_random, seed_random
+from dynsurgeon.surgery.snapshot import Snapshot
 
 Mode = Literal["eval", "train"]
 MODES: tuple[Mode, ...] = ("eval", "train")
@@ -22,11 +23,12 @@ Tree = TypeVar("Tree")
 
 @contextmanager
 def preserved(model: nn.Module, mode: Mode, seed: int = 0) -> Iterator[None]:
-    """Put `model` in `mode` with a fixed seed; on exit all is as it was."""
+    """Put `model` in `mode` with a fixed seed; on exit all is as it was.
+
+    That is everything a `Snapshot` holds, mode flags and random state.
+    """
     flags = {module: module.training for module in model.modules()}
-    own = [m._buffers for m in model.modules() if isinstance(m._buffers, dict)]  # a script's is not
-    registries = [(registry, dict(registry)) for registry in own]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    snapshot = Snapshot(model)  # before `train`, which some models write weights in
     devices = {t.device for t in (*model.parameters(), *model.buffers())}
     try:
         with ExitStack() as stack:
@@ -38,13 +40,9 @@ def preserved(model: nn.Module, mode: Mode, seed: int = 0) -> Iterator[None]:
             model.train(mode == "train")
             yield
     finally:
+        snapshot.restore()
         for module, flag in flags.items():
             module.training = flag
-        for registry, before in registries:
-            registry.update(before)
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
 
 
 def run_model(model: nn.Module, inputs: Any, mode: Mode, seed: int = 0) -> Any:
