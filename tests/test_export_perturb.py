@@ -9,6 +9,7 @@ import torch
 from export_nets import DynamicNet
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils import parametrize
 
 from dynsurgeon.config import DynamicConvConfig
 from dynsurgeon.export.perturb import (
@@ -131,6 +132,25 @@ def rounding(net: nn.Module, state: dict[str, Tensor]) -> float:
         with forced_form(form):
             found.append(functional_call(net, state, (X,)))
     return float((found[0] - found[1]).abs().max() / found[0].abs().max())
+
+
+def test_weights_that_are_computed_at_each_access_are_left_alone() -> None:
+    net: Any = nn.Sequential(DynamicConv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)).eval()
+    torch.nn.utils.parametrizations.weight_norm(net[0])
+    parametrize.register_parametrization(net[1], "weight", nn.Identity())
+    with torch.no_grad():
+        state = perturbed_state(net, Inputs(X), torch.Generator().manual_seed(0))
+    assert not any("parametrizations" in name for name in state)
+    assert all(tensor.shape == net.state_dict()[name].shape for name, tensor in state.items())
+
+
+def test_a_module_under_two_names_changes_under_both() -> None:
+    net: Any = nn.Sequential(DynamicConv2d(4, 4, 3, padding=1)).eval()
+    net.again, weight = net[0], net[0].weight
+    with torch.no_grad():
+        state = perturbed_state(net, Inputs(X), torch.Generator().manual_seed(0))
+    assert state["0.weight"] is state["again.weight"]
+    assert net[0].weight is weight
 
 
 def test_a_gentler_perturbation_is_taken_where_rounding_grows() -> None:

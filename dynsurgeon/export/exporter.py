@@ -124,7 +124,7 @@ class _Tracer:
         return Job(self.model, target, signature, captured, cases, self.external_data_limit)
 
     def _signature(self, target: Target) -> Signature:
-        state = [name for name, _ in self.model.named_parameters()]
-        state += [name for name, _ in self.model.named_buffers()]
+        state = [name for name, _ in self.model.named_parameters(remove_duplicate=False)]
+        state += [name for name, _ in self.model.named_buffers(remove_duplicate=False)]
         traced = tiled(self.inputs, target.traced_batch)
         return Signature.of(traced, run(self.model, traced), *self.names, taken=state)

@@ -9,7 +9,7 @@ from end to end and rounding errors small.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -24,7 +24,9 @@ from dynsurgeon.operators.execution import Form, forced_form, grouped, stacked
 from dynsurgeon.surgery.inputs import Inputs
 
 State = dict[str, Tensor]
-Changes = dict[int, Tensor]
+Changes = dict[Tensor, Tensor]
+"""New tensors by the registered ones in whose place they are: what a parametrization computes anew
+at each access is none of these."""
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
 KERNEL_SPREAD = 0.1
@@ -100,7 +102,7 @@ def perturbed_state(
         damping: Each BatchNorm's output varies by one over this; None leaves BatchNorm alone.
 
     Returns:
-        The new tensors by their key in the state_dict, a tied one under each of its keys.
+        The new tensors by their key in the state_dict, one with several keys under each of them.
     """
     draw = _Draw(generator, strength)
     changes: Changes = {}
@@ -130,49 +132,60 @@ class _Draw:
         return (noise * std * self.strength).to(like)
 
 
+def _registered(module: nn.Module, *names: str) -> Iterator[Tensor]:
+    for registry in (module._parameters, module._buffers):
+        found: Iterable[Tensor | None] = (registry.get(name) for name in names)
+        yield from (tensor for tensor in found if tensor is not None)
+
+
 def _change_bank(conv: DynamicConv, draw: _Draw, changes: Changes) -> None:
-    for bank in (conv.weight, conv.bias):
-        if bank is not None:
-            spread = float(bank.detach().float().std(correction=0))
-            changes[id(bank)] = bank.detach() + draw(bank, KERNEL_SPREAD * spread)
+    for bank in _registered(conv, "weight", "bias"):
+        spread = float(bank.detach().float().std(correction=0))
+        changes[bank] = bank.detach() + draw(bank, KERNEL_SPREAD * spread)
 
 
 def _change_norm(norm: BatchNorm, draw: _Draw, changes: Changes) -> None:
-    for tensor in (norm.weight, norm.bias):
-        if tensor is not None:
-            changes[id(tensor)] = tensor.detach() + draw(tensor, NORM_SPREAD)
-    for buffer in (norm.running_mean, norm.running_var):
-        if buffer is not None:
-            changes[id(buffer)] = buffer.clone()
+    for tensor in _registered(norm, "weight", "bias"):
+        changes[tensor] = tensor.detach() + draw(tensor, NORM_SPREAD)
+    for buffer in _registered(norm, "running_mean", "running_var"):
+        changes[buffer] = buffer.clone()
 
 
 def _change_attention(
-    attention: KernelAttention, sizes: dict[int, float], draw: _Draw, changes: Changes
+    attention: KernelAttention, sizes: dict[nn.Module, float], draw: _Draw, changes: Changes
 ) -> None:
-    fc2, reach = attention.fc2, LOGIT_SPREAD * float(attention.temperature)
-    changes[id(fc2.weight)] = draw(fc2.weight, reach / sizes.get(id(attention), 1.0))
-    changes[id(fc2.bias)] = draw(fc2.bias, reach)
+    reach = LOGIT_SPREAD * float(attention.temperature)
+    _draw_layer(attention.fc2, reach / sizes.get(attention, 1.0), reach, draw, changes)
 
 
 def _change_lines(
-    relu: DynamicReLU, sizes: dict[int, float], draw: _Draw, changes: Changes
+    relu: DynamicReLU, sizes: dict[nn.Module, float], draw: _Draw, changes: Changes
 ) -> None:
-    changes[id(relu.fc2.weight)] = draw(relu.fc2.weight, LINE_SPREAD / sizes.get(id(relu), 1.0))
-    changes[id(relu.fc2.bias)] = draw(relu.fc2.bias, LINE_SPREAD)
+    _draw_layer(relu.fc2, LINE_SPREAD / sizes.get(relu, 1.0), LINE_SPREAD, draw, changes)
     if isinstance(relu, DynamicReLUC):
         reach = LOGIT_SPREAD * float(relu.temperature) / relu.channels**0.5
-        changes[id(relu.spatial.weight)] = draw(relu.spatial.weight, reach)
+        for weight in _registered(relu.spatial, "weight"):
+            changes[weight] = draw(weight, reach)
+
+
+def _draw_layer(
+    layer: nn.Module, weight_spread: float, bias_spread: float, draw: _Draw, changes: Changes
+) -> None:
+    for weight in _registered(layer, "weight"):
+        changes[weight] = draw(weight, weight_spread)
+    for bias in _registered(layer, "bias"):
+        changes[bias] = draw(bias, bias_spread)
 
 
 def _run_and_fit(
     model: nn.Module, changes: Changes, inputs: Inputs, damping: float | None
-) -> dict[int, float]:
+) -> dict[nn.Module, float]:
     """Run once; fit each BatchNorm to what it sees, and return the hidden layers' lengths."""
-    lengths: dict[int, float] = {}
+    lengths: dict[nn.Module, float] = {}
     with ExitStack() as hooks:
         for module in model.modules():
             if isinstance(module, (KernelAttention, DynamicReLU)):
-                note = partial(_note_length, lengths, id(module))
+                note = partial(_note_length, lengths, module)
                 hooks.callback(module.fc1.register_forward_hook(note).remove)
             elif damping is not None and isinstance(module, BatchNorm):
                 fit = partial(_fit_norm, damping)
@@ -182,7 +195,7 @@ def _run_and_fit(
 
 
 def _note_length(
-    lengths: dict[int, float], key: int, _: nn.Module, __: Any, hidden: Tensor
+    lengths: dict[nn.Module, float], key: nn.Module, _: nn.Module, __: Any, hidden: Tensor
 ) -> None:
     length = torch.relu(hidden).float().square().sum(1).mean().sqrt()
     lengths[key] = max(float(length), LEAST_LENGTH)
@@ -233,4 +246,4 @@ def _by_key(model: nn.Module, changes: Changes) -> State:
         *model.named_parameters(remove_duplicate=False),
         *model.named_buffers(remove_duplicate=False),
     ]
-    return {name: changes[id(tensor)] for name, tensor in named if id(tensor) in changes}
+    return {name: changes[tensor] for name, tensor in named if tensor in changes}

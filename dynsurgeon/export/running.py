@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from dynsurgeon.errors import ExportError
 from dynsurgeon.export.signature import tensors
@@ -41,8 +41,34 @@ def run(model: nn.Module, inputs: Inputs, state: State | None = None) -> Any:
 
 def call_with(model: nn.Module, state: State, inputs: Inputs) -> Any:
     """Call `model` on copies of `inputs`, with `state` in place of its own weights."""
-    fed = copied(inputs)
-    return functional_call(model, dict(state), fed.args, fed.kwargs)
+    with replaced(model, state):
+        return copied(inputs).call(model)
+
+
+@contextmanager
+def replaced(model: nn.Module, state: State) -> Iterator[None]:
+    """Let `model` have other tensors, and on exit its own again, whatever happened.
+
+    `torch.func.functional_call` would take the two names of a module that is registered twice for
+    two places, and put back into the one place first its own tensor and then the other one.
+
+    Args:
+        model: The network.
+        state: Tensors by their name; a place that has several names needs only one of them.
+    """
+    own: dict[tuple[int, str], tuple[dict[str, Any], Any]] = {}
+    try:
+        for path, module in list(model.named_modules(remove_duplicate=False)):
+            for registry in (module._parameters, module._buffers):
+                for name in list(registry.keys()):  # a script's has no more than that
+                    key, place = f"{path}.{name}" if path else name, (id(registry), name)
+                    if key in state and place not in own:
+                        own[place] = registry, registry[name]
+                        registry[name] = state[key]
+        yield
+    finally:
+        for (_, name), (registry, tensor) in own.items():
+            registry[name] = tensor
 
 
 def first_line(error: BaseException) -> str:
