@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import os
 import shutil
 import struct
@@ -16,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 from nets import TinyMobile, TinyNet, TinyResNet, perturb_
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from storage_helpers import assert_bit_equal, contents, rewrite, trained
 from surgery_nets import (
     EVERY,
     Arguments,
@@ -35,31 +34,10 @@ from dynsurgeon import storage
 from dynsurgeon.operators import KernelAttention
 from dynsurgeon.recipe import recipe_of
 from dynsurgeon.storage import RECIPE_FILE, TENSOR_FILE, read_recipe
-from dynsurgeon.surgery.run import tensors_of
 
 C = ds.SurgeryConfig(
     activation=ds.DynamicReLUConfig(kind="C", pieces=3, smooth=True), skip_stem=False
 )
-
-
-def trained(net: nn.Module, example: Any, config: ds.SurgeryConfig | None = None) -> nn.Module:
-    """Return a converted network far from its start, at a temperature of its own."""
-    dynamic = perturb_(ds.convert(net, example, config))
-    ds.set_temperature(dynamic, 3.0)
-    return dynamic
-
-
-def assert_bit_equal(one: nn.Module, other: nn.Module, *inputs: Any) -> None:
-    ours, theirs = one.state_dict(), other.state_dict()
-    assert list(ours) == list(theirs)
-    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
-    for training in (False, True):
-        outputs = []
-        for model in (one, other):
-            twin = copy.deepcopy(model).train(training)
-            torch.manual_seed(1)
-            outputs.append(tensors_of(twin(*copy.deepcopy(inputs))))
-        assert all(torch.equal(a, b) for a, b in zip(*outputs, strict=True))
 
 
 @pytest.mark.parametrize("config", [None, C], ids=["default", "C"])
@@ -104,6 +82,13 @@ def test_precisions(dtype: torch.dtype, tmp_path: Path) -> None:
     assert_bit_equal(dynamic, ds.load(tmp_path, TinyResNet().to(dtype)), net.example())
     with pytest.raises(ds.StorageError, match="bring the static model to the saved precision"):
         ds.load(tmp_path, TinyResNet().to(torch.float32))
+
+
+def test_a_precision_that_was_changed_after_the_conversion(tmp_path: Path) -> None:
+    net = TinyResNet()
+    dynamic = trained(net, net.example()).double()
+    ds.save(dynamic, tmp_path)
+    assert_bit_equal(dynamic, ds.load(tmp_path, TinyResNet().double()), net.example().double())
 
 
 def test_in_place_and_in_train_mode(tiny_resnet: TinyNet, tmp_path: Path) -> None:
@@ -221,11 +206,7 @@ def saved(original: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-STEPS = ["save_model", "_digest", "os.replace first", "os.replace second", "write_text"]
+STEPS = ["write_tensors", "_digest", "os.replace first", "os.replace second", "write_text"]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -378,21 +359,6 @@ def test_a_recipe_that_is_no_text_is_refused(saved: Path) -> None:
     assert RECIPE_FILE in refused(saved)
     (saved / RECIPE_FILE).write_text("{'format': 1}")
     assert f"{RECIPE_FILE}: not a valid recipe" in refused(saved)
-
-
-def rewrite(
-    saved: Path,
-    recipe: Callable[[Any], Any] = lambda recipe: None,
-    tensors: Callable[[dict[str, Tensor]], Any] = lambda tensors: None,
-) -> None:
-    """Change the files as somebody would who means harm: the digest is left out."""
-    values = json.loads((saved / RECIPE_FILE).read_text())
-    values["sha256"] = None
-    recipe(values)
-    (saved / RECIPE_FILE).write_text(json.dumps(values))
-    state = load_file(saved / TENSOR_FILE)
-    tensors(state)
-    save_file(state, saved / TENSOR_FILE)
 
 
 def test_without_a_digest_whole_files_load(saved: Path) -> None:
