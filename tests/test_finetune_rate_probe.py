@@ -97,8 +97,13 @@ def test_processes_that_share_the_rates_find_what_one_finds(
     alone = probe(settings)
     parts: list[Tensor] = []
     shares = replace(settings, accumulate=1)
+
+    def keep(own: Tensor) -> Tensor:
+        parts.append(own)
+        raise StopIteration
+
     with pytest.raises(StopIteration):
-        probe(shares, engine(1, 2, lambda own: next(iter([parts.append(own)][1:]))))
+        probe(shares, engine(1, 2, keep))
     found: list[RateProbe] = []
     monkeypatch.setattr(Listener, "probed", lambda self, name, probe: found.append(probe))
     with pytest.raises(IndexError):  # there is no second network's share

@@ -42,7 +42,7 @@ def test_they_are_mean_and_variance_of_everything(
     seen = images(50, shape=shape)
     kept = layer.num_batches_tracked.clone(), layer.momentum
     report = ds.update_batch_norm(
-        nn.Sequential(layer).train(training), seen.split(16)
+        nn.Sequential(layer).train(training), torch.split(seen, 16)
     )  # the last has 2
     flat = seen.double().transpose(0, 1).reshape(3, -1)
     mean, variance = statistics(layer)
@@ -154,7 +154,7 @@ def test_a_layer_that_runs_twice_pools_both() -> None:
 def test_batches_are_taken_as_calibrate_takes_them() -> None:
     nets = [nn.Sequential(nn.BatchNorm2d(3)) for _ in range(3)]
     seen = images(20)
-    ds.update_batch_norm(nets[0], seen.split(5), samples=10)
+    ds.update_batch_norm(nets[0], torch.split(seen, 5), samples=10)
     ds.update_batch_norm(nets[1], [(seen[:10], torch.zeros(10))])
     ds.update_batch_norm(nets[2], [{"input": seen[:10]}])
     assert torch.allclose(statistics(nets[0][0])[0], statistics(nets[1][0])[0])
@@ -179,6 +179,6 @@ def test_what_gives_no_statistics_is_told_and_changes_nothing(
     with pytest.raises(kind, match=text):
         ds.update_batch_norm(net, batches)
     assert same_tensors(net, kept)
-    assert [m.track_running_stats for m in (net[0], net[2])] == [True, True]  # type: ignore[union-attr]
+    assert [m.track_running_stats for m in (net[0], net[2])] == [True, True]
     with pytest.raises(ds.ConfigError, match="samples"):
         ds.update_batch_norm(net, [images(4)], samples=0)

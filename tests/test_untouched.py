@@ -42,6 +42,7 @@ from dynsurgeon.export.perturb import perturbed_state
 from dynsurgeon.export.running import run
 from dynsurgeon.measure.bench import bench
 from dynsurgeon.measure.engines import Twins
+from dynsurgeon.surgery.inputs import Inputs, as_inputs
 
 Build = Callable[[], Any]
 
@@ -67,10 +68,9 @@ NETS: tuple[Build, ...] = (
 )
 
 
-def _built(build: Build) -> tuple[Any, tuple[Any, ...]]:
+def _built(build: Build) -> tuple[Any, Inputs]:
     net = build()
-    example = net.example() if hasattr(net, "example") else images()
-    return net, example if isinstance(example, tuple) else (example,)
+    return net, as_inputs(net.example() if hasattr(net, "example") else images())
 
 
 @pytest.mark.parametrize("build", NETS)
@@ -84,7 +84,7 @@ def test_the_static_and_the_dynamic_model(build: Build, tmp_path: Path) -> None:
     with untouched(net, dynamic):
         assert ds.check_parity(net, dynamic, x).passed
         with suppress(ds.UnsupportedModelError):  # not every one has a dynamic convolution
-            ds.attention_report(dynamic, [x])
+            ds.attention_report(dynamic, [x.args[0]])
         ds.save(dynamic, tmp_path)
         ds.load(tmp_path, net)
         ds.restore(dynamic)
@@ -109,7 +109,7 @@ def test_other_weights_for_a_run(build: Build) -> None:
         state = perturbed_state(dynamic, x, torch.Generator().manual_seed(0))
         run(dynamic, x, state)
         with suppress(ds.ExportError):
-            run(dynamic, (), state)  # fails
+            run(dynamic, Inputs(), state)  # fails
 
 
 @pytest.mark.parametrize("writer", WRITERS)
