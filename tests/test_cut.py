@@ -26,6 +26,8 @@ from torch import Tensor, nn
 
 import dynsurgeon as ds
 from dynsurgeon.operators import DynamicConv2d, DynamicReLUB
+from dynsurgeon.surgery.cut import _same_in_float64
+from dynsurgeon.surgery.inputs import Inputs
 
 
 def photograph(model: nn.Module) -> dict[str, Any]:
@@ -321,3 +323,12 @@ def test_several_inputs_and_owners_with_arguments() -> None:
         torch.testing.assert_close(theirs, ours)
     with pytest.raises(AssertionError, match=r"scale has been specialized to have value 2\.0"):
         dynamic(*other[:2])
+
+
+def test_a_model_that_does_not_run_in_float64_is_not_the_same_there() -> None:
+    class SingleOnly(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ torch.zeros(3, 3)
+
+    net = SingleOnly()
+    assert not _same_in_float64(net, net, Inputs(torch.zeros(2, 3)))

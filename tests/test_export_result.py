@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+from dynsurgeon.cli.onnx_report import told
 from dynsurgeon.export.result import ExportCheck, ExportResult
 
 
@@ -18,6 +20,21 @@ def test_the_worst_check_decides() -> None:
     assert result(good).passed
     assert not result(good, bad).passed
     assert (result(good, bad).max_abs, result(good, bad).max_rel) == (3.0, 1.0)
+
+
+def test_what_passed_by_float64_is_noted_wherever_it_is_told() -> None:
+    strict = ExportCheck("a", 1, 1e-7, 2e-6, True)
+    judged = ExportCheck("b", 2, 1e-4, 3e-5, True, float64_rel=2e-5, float64_allowed=8e-5)
+    assert not result(strict).notes
+    assert strict.verdict == ""
+    (note,) = result(strict, judged).notes
+    assert note.startswith("in 1 of 2 checks")
+    assert "up to 2e-05 from it in float64, where 8e-05 is allowed" in note
+    assert "explains 8e-05" in judged.verdict
+    assert told({**result(strict, judged).to_dict()}, Path("m.onnx"))[-1] == f"note: {note}"
+    wrong = replace(judged, passed=False)
+    assert not result(wrong).notes
+    assert "FAILED" in str(result(wrong))
 
 
 def test_it_goes_into_json() -> None:

@@ -224,13 +224,27 @@ def test_inputs_that_can_not_be_random_are_used_as_they_are() -> None:
     assert "compared on the example inputs: the model rejects random ones" in receipt.notes
 
 
+def test_a_pair_that_can_not_be_copied_gets_no_float64_and_no_error(
+    tiny_resnet: TinyNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dynamic, x = pair(tiny_resnet)
+    with torch.no_grad():
+        next(p for p in dynamic.parameters() if p.dim() == 5).mul_(2)
+
+    def refuse(model: nn.Module) -> nn.Module:
+        raise ds.UnsupportedModelError("can't be copied")
+
+    monkeypatch.setattr("dynsurgeon.proof.parity.double_of", refuse)
+    assert not ds.check_parity(tiny_resnet, dynamic, x).passed
+
+
 def test_what_is_not_a_pair_is_refused(tiny_resnet: TinyNet) -> None:
     dynamic, x = pair(tiny_resnet)
     with pytest.raises(ds.UnsupportedModelError, match="was not converted by dynsurgeon"):
         ds.check_parity(tiny_resnet, tiny_resnet, x)
     with pytest.raises(ds.UnsupportedModelError, match="already dynamic"):
         ds.check_parity(dynamic, dynamic, x)
-    with pytest.raises(ds.ConfigError, match="must be a tensor or a tuple"):
+    with pytest.raises(ds.ConfigError, match="must be a tensor, a tuple"):
         ds.check_parity(tiny_resnet, dynamic, None)
     with pytest.raises(ds.ConfigError, match="can't run on inputs like these"):
         ds.check_parity(tiny_resnet, dynamic, images(channels=4))
