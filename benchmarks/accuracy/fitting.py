@@ -40,12 +40,14 @@ def fit(
     epochs: int,
     seed: int,
     every_step: Callable[[], None] = lambda: None,
+    prepare: Callable[[torch.optim.Optimizer], None] = lambda optimizer: None,
 ) -> None:
     """Train with SGD (momentum 0.9, Nesterov); every group's rate follows one cosine to 0.
 
     The first 100 steps warm up. `seed` orders the images: the same order for every variant.
     """
     optimizer = torch.optim.SGD(list(groups), lr=0.1, momentum=0.9, nesterov=True)
+    prepare(optimizer)
     steps = epochs * (len(x) // BATCH)
     base = [group["lr"] for group in optimizer.param_groups]
     generator = torch.Generator().manual_seed(seed)

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from data import Images
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 from variants import Variant
 
 import dynsurgeon as ds
 
-CALIBRATION_SAMPLES = 6000
-
 
 @dataclass
 class Made:
-    """A network ready to train: its groups, and what to do after each step."""
+    """A network ready to train: its groups, what to do to their optimizer, and after each step."""
 
     model: nn.Module
     groups: list[dict[str, Any]]
     every_step: Callable[[], None]
+    prepare: Callable[[Optimizer], None]
     describe: Callable[[], dict[str, Any]]
 
 
 def make_variant(
-    model: nn.Module, variant: Variant, images: Images, lr: float, steps: int, seed: int
+    model: nn.Module, variant: Variant, samples: Sequence[Tensor], lr: float, steps: int, seed: int
 ) -> Made:
-    """Convert `model` as `variant` says, and calibrate it on the first training images."""
-    samples = images.train_x[:CALIBRATION_SAMPLES].split(250)
+    """Convert `model` as `variant` says, and calibrate it on batches of training images."""
     every_step: Callable[[], None] = lambda: None  # noqa: E731
     start: dict[str, Any] = {}
     if variant.experts or variant.relu:
@@ -55,7 +53,11 @@ def make_variant(
             return {}
         return {**start, "end": ds.attention_report(model, samples).to_dict()["sites"]}
 
-    return Made(model, groups, every_step, describe)
+    def prepare(optimizer: Optimizer) -> None:
+        if variant.experts and variant.balanced:
+            ds.balance_banks(optimizer, model)
+
+    return Made(model, groups, every_step, prepare, describe)
 
 
 def surgery(variant: Variant, seed: int) -> ds.SurgeryConfig:
@@ -66,4 +68,4 @@ def surgery(variant: Variant, seed: int) -> ds.SurgeryConfig:
         conv = ds.DynamicConvConfig(experts=variant.experts, start=start, temperature=variant.heat)
     if variant.relu:
         relu = ds.DynamicReLUConfig(kind=variant.relu)
-    return ds.SurgeryConfig(conv=conv, activation=relu, seed=seed)
+    return ds.SurgeryConfig(conv=conv, activation=relu, preset=variant.preset, seed=seed)

@@ -31,6 +31,7 @@ DEFAULT_RATE = 0.1
 """The static twin's best learning rate of those tried; all variants are trained at it."""
 
 WEIGHT_DECAY = 1e-4
+CALIBRATION_SAMPLES = 6000
 KEY = ("images", "network", "variant", "lr", "epochs", "seed")
 
 
@@ -60,10 +61,11 @@ def run(variant: Variant, images: Images, options: argparse.Namespace, seed: int
     start = time.process_time()
     x, y = images.train_x, images.train_y
     steps = options.epochs * (len(x) // BATCH)
-    made = make_variant(model, variant, images, options.lr, steps, seed)
+    samples = x[:CALIBRATION_SAMPLES].split(250)
+    made = make_variant(model, variant, samples, options.lr, steps, seed)
     try:
         fit(made.model, x, y, made.groups, epochs=options.epochs, seed=1000 + seed,
-            every_step=made.every_step)  # fmt: skip
+            every_step=made.every_step, prepare=made.prepare)  # fmt: skip
     except FloatingPointError:
         return {"test": None, "train": None, "seconds": time.process_time() - start}
     return {

@@ -20,6 +20,8 @@ class Variant:
         attention_factor: The same for the attention.
         relu_factor: The same for the heads of the DY-ReLUs.
         weight_decay: Weight decay of what is neither a bias nor a norm.
+        preset: Which sites are converted.
+        balanced: Whether the mean kernel learns as the static one would (`ds.balance_banks`).
     """
 
     experts: int = 0
@@ -29,8 +31,10 @@ class Variant:
     heat: float = 1.0
     bank_factor: float | None = None
     attention_factor: float = 0.05
-    relu_factor: float = 1.0
+    relu_factor: float | None = None
     weight_decay: float = 1e-4
+    preset: str = "all"
+    balanced: bool = False
 
 
 VARIANTS = {
@@ -50,9 +54,19 @@ VARIANTS = {
     "conv-bank-4": Variant(experts=4, bank_factor=4.0),
     "conv-entropy-0.4": Variant(experts=4, entropy=0.4),
     "conv-entropy-0.85": Variant(experts=4, entropy=0.85),
+    "conv-balanced": Variant(experts=4, balanced=True),
     "conv-k1": Variant(experts=1),
     "conv-k2": Variant(experts=2),
     "conv-k8": Variant(experts=8),
     "relu-a": Variant(relu="A"),
     "relu-c": Variant(relu="C"),
+    "relu-b-0.1": Variant(relu="B", relu_factor=0.1),
+    "relu-b-0.01": Variant(relu="B", relu_factor=0.01),
+    # sites, for networks with depthwise convolutions
+    "last": Variant(experts=4, preset="last-1x1", start="identical", balanced=True),
+    "last-k2": Variant(experts=2, preset="last-1x1", start="identical", balanced=True),
+    "last-calibrated": Variant(experts=4, preset="last-1x1", balanced=True),
+    "last-sqrt": Variant(experts=4, preset="last-1x1", start="identical"),
+    "conv-all": Variant(experts=4, start="identical", balanced=True),
+    "balanced": Variant(experts=4, preset="balanced", start="identical", balanced=True),
 }

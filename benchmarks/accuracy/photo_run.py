@@ -1,0 +1,173 @@
+"""Fine-tune pretrained networks and their dynamic forms on photographs; one JSON line a run.
+
+    python benchmarks/accuracy/photo_run.py lite0 signs --data FOLDER --per-class 20 --epochs 10 \
+        --variants static,relu-b --rates 0.03,0.1 --seeds 0,1,2,3,4
+    python benchmarks/accuracy/photo_run.py resnet20 cifar --data FOLDER --weights FOLDER \
+        --train 10000 --shift 4 --mirror --batch 64 --epochs 2
+
+The second word names the results, `results/photos-<it>.jsonl`. Every network, static or dynamic, is
+tested with BatchNorm statistics of its final weights (`ds.update_batch_norm`). Runs whose line is
+there already are skipped, so a broken-off series goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from making import Made, make_variant
+from photos import Draw, Photos, Samples, load_photos, prepare, training_batches
+from pretrained import SIZES, load_pretrained
+from run import HERE, read_rows
+from torch import nn
+from variants import VARIANTS, Variant
+
+import dynsurgeon as ds
+
+KEY = ("network", "variant", "lr", "seed", "epochs", "batch", "train_images", "per_class")
+STATISTICS, CALIBRATION, EVALUATION = 1024, 512, 64
+"""Training images for BatchNorm and for the attention; images that are tested at once."""
+
+
+def main() -> None:
+    """Run what the arguments name."""
+    options = parse()
+    torch.set_num_threads(1)
+    path = options.results / f"photos-{options.name}.jsonl"
+    for seed in options.seeds:
+        photos = None
+        for name in options.variants:
+            for lr in options.rates:
+                key = _key(options, name, lr, seed)
+                if key in [{k: row[k] for k in KEY} for row in read_rows(path)]:
+                    continue
+                photos = photos or _photos(options, seed)
+                row = {**key, **run(VARIANTS[name], photos, options, lr, seed)}
+                with path.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(json.dumps(row), flush=True)
+
+
+def run(
+    variant: Variant, photos: Photos, options: argparse.Namespace, lr: float, seed: int
+) -> dict[str, Any]:
+    """Fine-tune one variant of the pretrained network."""
+    torch.manual_seed(seed)
+    model = load_pretrained(options.network, photos.classes, options.weights).eval()
+    samples = [prepare(part) for part in photos.train[0][:CALIBRATION].split(EVALUATION)]
+    start = time.process_time()
+    steps = options.epochs * (len(photos.train[0]) // options.batch)
+    made = make_variant(model, variant, samples, lr, steps, seed)
+    made.model.to(memory_format=torch.channels_last)
+    try:
+        training = fit(made, photos.train, options, 1000 + seed)
+    except FloatingPointError:
+        return {"test": None, "train": None, "seconds": time.process_time() - start}
+    lagging = score(made.model, photos.test)
+    statistics = photos.train[0][:STATISTICS].split(EVALUATION)
+    ds.update_batch_norm(made.model, [prepare(part) for part in statistics], samples=None)
+    return {
+        "test": score(made.model, photos.test),
+        "lagging": lagging,
+        "train": training,
+        "parameters": sum(p.numel() for p in made.model.parameters()),
+        "seconds": round(time.process_time() - start, 1),
+    }
+
+
+def fit(made: Made, samples: Samples, options: argparse.Namespace, seed: int) -> float:
+    """Train with SGD (momentum 0.9, Nesterov) and a cosine to 0; return the last epoch's accuracy.
+
+    Half of the first epoch warms up, at most a quarter of all steps.
+    """
+    optimizer = torch.optim.SGD(made.groups, lr=0.1, momentum=0.9, nesterov=True)
+    made.prepare(optimizer)
+    base = [group["lr"] for group in optimizer.param_groups]
+    each = len(samples[0]) // options.batch
+    steps, step = options.epochs * each, 0
+    warmup = min(each // 2, steps // 4)
+    generator = torch.Generator().manual_seed(seed)
+    right = 0
+    for _ in range(options.epochs):
+        made.model.train()
+        right = 0
+        for images, labels in training_batches(samples, options.draw, options.batch, generator):
+            factor = _rate(step, steps, warmup)
+            for rate, group in zip(base, optimizer.param_groups, strict=True):
+                group["lr"] = rate * factor
+            optimizer.zero_grad()
+            scores = made.model(images)
+            loss = F.cross_entropy(scores, labels)
+            loss.backward()
+            optimizer.step()
+            made.every_step()
+            right += int((scores.argmax(1) == labels).sum())
+            step += 1
+        if not bool(loss.detach().isfinite()):
+            raise FloatingPointError("training diverged")
+    return round(100 * right / (each * options.batch), 2)
+
+
+def _rate(step: int, steps: int, warmup: int) -> float:
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+
+
+@torch.no_grad()
+def score(model: nn.Module, samples: Samples) -> float:
+    """Return the share of images classified right, in percent."""
+    model.eval()
+    x, y = samples
+    right = sum(
+        int((model(prepare(images)).argmax(1) == labels).sum())
+        for images, labels in zip(x.split(EVALUATION), y.split(EVALUATION), strict=True)
+    )
+    return round(100 * right / len(x), 3)
+
+
+def _photos(options: argparse.Namespace, seed: int) -> Photos:
+    return load_photos(options.data, SIZES[options.network], options.draw, seed)
+
+
+def _key(options: argparse.Namespace, variant: str, lr: float, seed: int) -> dict[str, Any]:
+    values = (options.network, variant, lr, seed, options.epochs, options.batch,
+              options.train, options.per_class)  # fmt: skip
+    return dict(zip(KEY, values, strict=True))
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    integers = lambda text: [int(part) for part in text.split(",")]  # noqa: E731
+    numbers = lambda text: [float(part) for part in text.split(",")]  # noqa: E731
+    parser.add_argument("network", choices=tuple(SIZES))
+    parser.add_argument("name", help="of the results")
+    parser.add_argument("--data", type=Path, required=True, help="a folder for each class")
+    parser.add_argument("--weights", type=Path, help="checkout of pytorch_resnet_cifar10")
+    parser.add_argument("--variants", type=lambda text: text.split(","), default=["static"])
+    parser.add_argument("--rates", type=numbers, default=[0.03])
+    parser.add_argument("--seeds", type=integers, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--train", type=int, help="training images")
+    parser.add_argument("--per-class", type=int, help="training images of each class")
+    parser.add_argument("--test", type=int, help="test images")
+    parser.add_argument("--shift", type=int, default=0, help="pixels, either way")
+    parser.add_argument("--mirror", action="store_true")
+    parser.add_argument("--results", type=Path, default=HERE / "results")
+    options = parser.parse_args()
+    options.draw = Draw(
+        options.train, options.per_class, options.test, options.shift, options.mirror
+    )
+    return options
+
+
+if __name__ == "__main__":
+    main()
