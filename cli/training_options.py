@@ -139,7 +139,8 @@ class RecipeOptions:
         float | None,
         Option(
             metavar="F",
-            help="Rate of the kernels over --lr. Default: the root of their number.",
+            help="Rate over --lr at which kernels part. Default: the root of their number, "
+            "with adamw 1.",
             rich_help_panel=RECIPE,
             show_default=False,
         ),
@@ -149,9 +150,14 @@ class RecipeOptions:
         Option(metavar="F", help="Rate of the attention over --lr.", rich_help_panel=RECIPE),
     ] = 0.05
     relu_factor: Annotated[
-        float,
-        Option(metavar="F", help="Rate of the DY-ReLUs' heads over --lr.", rich_help_panel=RECIPE),
-    ] = 1.0
+        float | None,
+        Option(
+            metavar="F",
+            help="Rate of the DY-ReLUs' heads over --lr. Default: 1, and less for wide layers.",
+            rich_help_panel=RECIPE,
+            show_default=False,
+        ),
+    ] = None
     calibrate: Annotated[
         bool | None,
         Option(

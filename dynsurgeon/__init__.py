@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from dynsurgeon.surgery.planned import Plan, Site
     from dynsurgeon.surgery.restore import restore
     from dynsurgeon.surgery.temperature import set_temperature
+    from dynsurgeon.training.bank_steps import balance_banks
     from dynsurgeon.training.batch_norm import BatchNormReport, update_batch_norm
     from dynsurgeon.training.calibrate import calibrate
     from dynsurgeon.training.finetune.data import TrainingData, load_images
@@ -102,6 +103,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "surgery.planned": ("Plan", "Site"),
     "surgery.restore": ("restore",),
     "surgery.temperature": ("set_temperature",),
+    "training.bank_steps": ("balance_banks",),
     "training.batch_norm": ("BatchNormReport", "update_batch_norm"),
     "training.calibrate": ("calibrate",),
     "training.finetune.data": ("TrainingData", "load_images"),
@@ -153,6 +155,7 @@ __all__ = [
     "UnsupportedModelError",
     "WeightsError",
     "attention_report",
+    "balance_banks",
     "calibrate",
     "check_parity",
     "convert",

@@ -161,7 +161,7 @@ def test_rates_of_the_parts_are_kept_and_compared(converted: CommandLine) -> Non
     assert [settings[f"{part}_factor"] for part in ("bank", "attention", "relu")] == [1, 0, 0.5]
     refused = finetune(converted, *factors[:4], "--resume")
     assert refused.code == 6
-    assert "relu_factor was 0.5, now it is 1.0" in refused.error
+    assert "relu_factor was 0.5, now it is None" in refused.error
     for name in ("--bank-factor", "--attention-factor", "--relu-factor"):
         refused = finetune(converted, name, "-1", "-o", "other")
         assert refused.code == 2

@@ -33,6 +33,8 @@ def other_value(group: type[Any], option: Field[Any]) -> Any:
         return not default
     if isinstance(default, StrEnum):
         return next(value for value in type(default) if value != default)
+    if isinstance(default, str):  # a learning rate, or a word
+        return "auto"
     return default + 1 if isinstance(default, int) else default / 2 or 0.5
 
 

@@ -55,6 +55,20 @@ def test_the_optimizer_has_the_groups_of_the_network(kind: Any, expected: type) 
     assert groups["bank"]["lr"] == pytest.approx(0.15)
 
 
+@pytest.mark.parametrize(("kind", "factor"), [("sgd", 2.0), ("adamw", 1.0)])
+def test_the_mean_kernel_keeps_up_with_a_static_one(kind: Any, factor: float) -> None:
+    net = dynamic_net()
+    optimizer = make_optimizer(net, ds.FinetuneSettings(optimizer=kind))
+    (bank,) = [group for group in optimizer.param_groups if group["name"] == "bank"]
+    assert bank["factor"] == factor
+    weight = bank["params"][0]
+    assert len(weight) == 4
+    weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    # With SGD 4 times the mean over the factor; then the step is that of a static kernel.
+    assert torch.equal(weight.grad, torch.full_like(weight, 2.0 if kind == "sgd" else 1.0))
+
+
 def test_every_parameter_is_trained_once() -> None:
     for net in (dynamic_net(), static_net()):
         optimizer = make_optimizer(net, ds.FinetuneSettings())

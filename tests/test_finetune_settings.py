@@ -19,7 +19,7 @@ import dynsurgeon as ds
         ("temperature_start", 0.0), ("temperature_end", -1.0), ("clip_norm", 0),
         ("momentum", 1.0), ("label_smoothing", -0.1), ("ema", 1.0), ("weight_decay", -1),
         ("warmup", -1), ("temperature_epochs", -1), ("bank_factor", -1), ("attention_factor", -1),
-        ("relu_factor", None), ("optimizer", "adam"), ("precision", "fp8"), ("baseline", 1),
+        ("relu_factor", -1), ("optimizer", "adam"), ("precision", "fp8"), ("baseline", 1),
         ("freeze", "bank"), ("freeze", (1,)), ("shard", None),
         ("calibrate", "always"), ("calibrate", 1), ("calibrate", None),
     ],
@@ -30,7 +30,7 @@ def test_what_is_not_valid_is_refused_by_its_name(name: str, value: Any) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["temperature_start", "temperature_end", "clip_norm", "bank_factor"]
+    "name", ["temperature_start", "temperature_end", "clip_norm", "bank_factor", "relu_factor"]
 )
 def test_some_numbers_can_be_none(name: str) -> None:
     values: dict[str, Any] = {name: None}

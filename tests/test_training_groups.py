@@ -68,6 +68,20 @@ def test_rates_of_the_parts(tiny_resnet: TinyNet) -> None:
     assert [g["lr"] for g in fixed["bank"]] == [0.25]
 
 
+def test_wide_heads_learn_at_a_lower_rate() -> None:
+    heads = [ds.DynamicReLUB(channels) for channels in (16, 32, 64, 320)]  # 4, 4, 8 and 40 units
+    groups = by_name(ds.parameter_groups(nn.Sequential(*heads), 0.1))
+    found = {p: g["lr"] for g in groups["relu"] + groups["relu/no-decay"] for p in g["params"]}
+    for head, factor in zip(heads, (1.0, 1.0, 0.5, 0.1), strict=True):
+        assert {found[p] for p in head.parameters()} == {0.1 * factor}
+
+
+def test_each_group_tells_its_factor(tiny_resnet: TinyNet) -> None:
+    groups = ds.parameter_groups(converted(tiny_resnet), 0.1)
+    assert all(g["lr"] == 0.1 * g["factor"] for g in groups)
+    assert {g["factor"] for g in groups if g["name"] == "bank"} == {2.0}
+
+
 @pytest.mark.parametrize("experts", [1, 2, 8])
 def test_the_banks_rate_grows_with_the_root_of_k(experts: int) -> None:
     conv = ds.DynamicConv2d(3, 4, 3, config=ds.DynamicConvConfig(experts=experts))

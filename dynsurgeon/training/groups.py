@@ -3,7 +3,11 @@
 With pi nearly flat, each kernel gets 1/K of the static gradient, and the mixed kernel makes
 sum_k pi_k^2 of the static step: 1/K of it. The bank's rate has to make up for that, but K times the
 rate diverges once the attention is sharp, where the sum is 1. The default is the geometric middle,
-sqrt(K).
+sqrt(K); `balance_banks` lets the mean kernel catch up all the way.
+
+The last layer of a DY-ReLU's head starts at zero, so a step moves theta by the rate times the
+squared length of the hidden layer, which grows with its width: on EfficientNet-Lite0 it is 2 behind
+32 channels, and 20 to 80 behind 240 and more. The rate falls as the width rises.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from torch import nn
 from dynsurgeon.checks import require_number
 from dynsurgeon.errors import ConfigError, PatternError, suggest
 from dynsurgeon.operators import DynamicConv, DynamicReLU, KernelAttention
+from dynsurgeon.operators.attention import HIDDEN_FLOOR
 
 GROUPS = ("bank", "attention", "relu", "rest")
 """The parts of a dynamic network: kernels, their attentions, heads of the DY-ReLUs, all else."""
@@ -30,7 +35,7 @@ def parameter_groups(
     weight_decay: float = 1e-4,
     bank_factor: float | None = None,
     attention_factor: float = 0.05,
-    relu_factor: float = 1.0,
+    relu_factor: float | None = None,
     freeze: Iterable[str] = (),
 ) -> list[dict[str, Any]]:
     """Return the groups for a torch optimizer, each with a ``"name"``.
@@ -39,8 +44,8 @@ def parameter_groups(
 
     The names are ``"bank"``, ``"attention"``, ``"relu"`` (the heads of the DY-ReLUs) and
     ``"rest"``; biases, norms and other vectors are in groups of their own, ``"bank/no-decay"`` and
-    so on, without weight decay. Groups without parameters are left out, and so are parameters that
-    need no gradient.
+    so on, without weight decay. A group's ``"factor"`` is its rate over `lr`. Groups without
+    parameters are left out, and so are parameters that need no gradient.
 
     Args:
         model: A converted network, wrapped for DDP or not; a static one has the rest alone.
@@ -49,7 +54,8 @@ def parameter_groups(
         bank_factor: Rate of the kernels over `lr`; sqrt(K) when None, by the K of each site.
         attention_factor: Rate of the attentions over `lr`. At the full rate they undo what
             `calibrate` gave them: flat, or one kernel for every sample.
-        relu_factor: Rate of the DY-ReLUs' heads over `lr`.
+        relu_factor: Rate of the DY-ReLUs' heads over `lr`; when None 1 for the narrowest
+            hidden layer there is, and as much less as it is wider.
         freeze: Names of groups, or globs on names of parameters, that are not to be trained: they
             are left out, and their `requires_grad` becomes False.
 
@@ -58,14 +64,16 @@ def parameter_groups(
         PatternError: A name in `freeze` selects nothing.
     """
     _check(lr=lr, weight_decay=weight_decay, attention_factor=attention_factor)
-    _check(relu_factor=relu_factor, bank_factor=1.0 if bank_factor is None else bank_factor)
+    chosen = {"relu_factor": relu_factor, "bank_factor": bank_factor}
+    _check(**{name: factor for name, factor in chosen.items() if factor is not None})
     _freeze(model, freeze)
-    factors = {"attention": attention_factor, "relu": relu_factor, "rest": 1.0}
+    factors = {"bank": bank_factor, "attention": attention_factor, "relu": relu_factor}
     collected: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
     for _, parameter, module, part in _parts(model):
         if not parameter.requires_grad:
             continue
-        factor = _bank_factor(module, bank_factor) if part == "bank" else factors[part]
+        given = factors.get(part)
+        factor = _default_factor(module) if given is None else given
         key = (part, factor, _decays(parameter, module))
         collected.setdefault(key, []).append(parameter)
     order = sorted(collected, key=lambda key: (GROUPS.index(key[0]), key[1], not key[2]))
@@ -74,6 +82,7 @@ def parameter_groups(
             "name": part if decays else f"{part}/no-decay",
             "params": collected[part, factor, decays],
             "lr": lr * factor,
+            "factor": factor,
             "weight_decay": weight_decay if decays else 0.0,
         }
         for part, factor, decays in order
@@ -81,20 +90,23 @@ def parameter_groups(
 
 
 def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module, str]]:
-    """Yield each parameter once, as its name, itself, the module that holds it, and its part."""
+    """Yield each parameter once, as its name, itself, its module, and its part.
+
+    The module of an attention's or a head's parameters is the attention or the DY-ReLU.
+    """
     seen: set[nn.Parameter] = set()
-    inside: dict[nn.Module, str] = {}
+    inside: dict[nn.Module, tuple[nn.Module, str]] = {}
     for prefix, module in model.named_modules():
         if isinstance(module, KernelAttention):
-            inside.update(dict.fromkeys(module.modules(), "attention"))
+            inside.update(dict.fromkeys(module.modules(), (module, "attention")))
         elif isinstance(module, DynamicReLU):
-            inside.update(dict.fromkeys(module.modules(), "relu"))
-        default = "bank" if isinstance(module, DynamicConv) else "rest"
+            inside.update(dict.fromkeys(module.modules(), (module, "relu")))
+        default = module, "bank" if isinstance(module, DynamicConv) else "rest"
         for name, parameter in module.named_parameters(recurse=False):
             if parameter not in seen:
                 seen.add(parameter)
                 full = f"{prefix}.{name}" if prefix else name
-                yield full, parameter, module, inside.get(module, default)
+                yield full, parameter, *inside.get(module, default)
 
 
 def _decays(parameter: nn.Parameter, module: nn.Module) -> bool:
@@ -103,8 +115,12 @@ def _decays(parameter: nn.Parameter, module: nn.Module) -> bool:
     return parameter.dim() > 1  # biases and the factors of norms are vectors
 
 
-def _bank_factor(module: nn.Module, factor: float | None) -> float:
-    return math.sqrt(module.experts) if factor is None else factor  # type: ignore[arg-type]
+def _default_factor(module: nn.Module) -> float:
+    if isinstance(module, DynamicConv):
+        return math.sqrt(module.experts)
+    if isinstance(module, DynamicReLU):
+        return min(1.0, HIDDEN_FLOOR / module.fc2.in_features)
+    return 1.0
 
 
 def _freeze(model: nn.Module, patterns: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.operators import DynamicConv, DynamicReLU, DynamicReLUC, KernelAttention
+from dynsurgeon.training.bank_steps import balance_banks
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 from dynsurgeon.training.groups import parameter_groups
 from dynsurgeon.training.schedule import TemperatureSchedule
@@ -18,6 +19,8 @@ from dynsurgeon.training.schedule import TemperatureSchedule
 
 def make_optimizer(model: nn.Module, settings: FinetuneSettings) -> Optimizer:
     """Build the optimizer of a dynamic or a static network, over the groups of its parameters.
+
+    Under SGD the banks are balanced (`balance_banks`).
 
     Raises:
         PatternError: A name in ``settings.freeze`` selects nothing.
@@ -28,7 +31,7 @@ def make_optimizer(model: nn.Module, settings: FinetuneSettings) -> Optimizer:
         model,
         settings.lr,
         weight_decay=settings.weight_decay,
-        bank_factor=settings.bank_factor,
+        bank_factor=_bank_factor(settings),
         attention_factor=settings.attention_factor,
         relu_factor=settings.relu_factor,
         freeze=_freeze(model, settings),
@@ -39,7 +42,16 @@ def make_optimizer(model: nn.Module, settings: FinetuneSettings) -> Optimizer:
         group["initial_lr"] = group["lr"]
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups)
-    return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.momentum > 0)
+    momentum = settings.momentum
+    optimizer = torch.optim.SGD(groups, momentum=momentum, nesterov=momentum > 0)
+    balance_banks(optimizer, model)
+    return optimizer
+
+
+def _bank_factor(settings: FinetuneSettings) -> float | None:
+    if settings.bank_factor is None and settings.optimizer == "adamw":
+        return 1.0  # a step is as long for a gradient that is K times smaller
+    return settings.bank_factor
 
 
 def _freeze(model: nn.Module, settings: FinetuneSettings) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ Precision = Literal["no", "bf16", "fp16"]
 Calibrate = bool | Literal["auto"]
 Rate = float | Literal["auto"]
 
-OPTIONAL = ("temperature_start", "temperature_end", "clip_norm", "bank_factor")
+OPTIONAL = ("temperature_start", "temperature_end", "clip_norm", "bank_factor", "relu_factor")
 """Numbers that can be None."""
 
 FREE = ("workers", "save_every", "latency")
@@ -31,9 +31,12 @@ class FinetuneSettings:
         accumulate: Parts that each process runs its share of a batch in.
         lr: Largest learning rate, of the ordinary parameters; ``"auto"`` tries some for a few steps
             before the run, for the network and for its twin, and takes the best for each.
-        bank_factor: Rate of the kernels over `lr`, see `parameter_groups`; None for sqrt(K).
+        bank_factor: Rate over `lr` at which kernels part, None for sqrt(K); with SGD the mean
+            kernel learns as the static one would, whatever this is (`balance_banks`). With AdamW,
+            which steps as far for a K times smaller gradient, None is 1 and it is the rate of all.
         attention_factor: Rate of the attentions over `lr`.
-        relu_factor: Rate of the DY-ReLUs' heads over `lr`.
+        relu_factor: Rate of the DY-ReLUs' heads over `lr`, None for less the wider they are, see
+            `parameter_groups`.
         calibrate: Fit the attention to training images before the first step (`ds.calibrate`),
             which changes nothing of the function; ``"auto"`` does where the kernels are the same
             still and no attention has been fitted.
@@ -74,7 +77,7 @@ class FinetuneSettings:
     lr: Rate = 0.02
     bank_factor: float | None = None
     attention_factor: float = 0.05
-    relu_factor: float = 1.0
+    relu_factor: float | None = None
     calibrate: Calibrate = "auto"
     freeze: tuple[str, ...] = ()
     optimizer: Optimizer = "sgd"
