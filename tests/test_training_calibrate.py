@@ -39,13 +39,46 @@ def test_the_function_stays_bit_for_bit(tiny_net: TinyNet) -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_it_is_fitted_to_what_training_sees(tiny_resnet: TinyNet) -> None:
+    """A network that was pretrained on other images: its running statistics are of those."""
+    with torch.no_grad():
+        for module in tiny_resnet.modules():
+            if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+                module.running_mean += 2.0
+    samples = data(tiny_resnet)
+    entropies = {}
+    for statistics in ("batch", "running"):
+        model = ds.convert(tiny_resnet, tiny_resnet.example())
+        before = state(model)
+        ds.calibrate(model, samples, statistics=statistics)  # type: ignore[arg-type]
+        assert all(torch.equal(v, before[n]) for n, v in state(model).items() if "running" in n)
+        ds.update_batch_norm(model, samples)  # as the statistics of a batch are
+        sites = ds.attention_report(model, samples).sites
+        entropies[statistics] = [site.entropy for site in sites]
+    assert all(abs(found - 0.65) < 0.1 for found in entropies["batch"])
+    assert any(abs(found - 0.65) > 0.15 for found in entropies["running"])
+
+
+def test_samples_that_come_one_by_one_have_no_statistics(tiny_resnet: TinyNet) -> None:
+    model = ds.convert(tiny_resnet, tiny_resnet.example())
+    x = torch.cat([images for images, _ in data(tiny_resnet, 20)])
+    with pytest.raises(ds.ConfigError, match="each batch holds a single sample"):
+        ds.calibrate(model, torch.split(x, 1))
+    assert ds.calibrate(model, torch.split(x, 1), statistics="running").samples == 20
+    assert ds.calibrate(model, [x[:19], x[19:]]).samples == 19
+    with pytest.raises(ds.ConfigError, match="statistics must be 'batch' or 'running'"):
+        ds.calibrate(model, [x], statistics="both")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("entropy", "temperature"), [(0.65, 1.0), (0.3, 1.0), (0.8, 30.0)])
 def test_the_attention_has_the_entropy_and_every_kernel_its_share(
     entropy: float, temperature: float, tiny_resnet: TinyNet
 ) -> None:
     model = ds.convert(tiny_resnet, tiny_resnet.example())
     samples = data(tiny_resnet)
-    report = ds.calibrate(model, samples, entropy=entropy, temperature=temperature)
+    report = ds.calibrate(
+        model, samples, entropy=entropy, temperature=temperature, statistics="running"
+    )
     for site in report.sites:
         assert site.entropy == pytest.approx(entropy, abs=0.01)
         assert site.temperature == temperature

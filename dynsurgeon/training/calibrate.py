@@ -8,6 +8,7 @@ are identical, it changes nothing of what the network computes.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from dynsurgeon.operators import DynamicConv
 from dynsurgeon.training.clusters import cluster, principal
 from dynsurgeon.training.feed import Batch
 from dynsurgeon.training.fitting import fit_attention
-from dynsurgeon.training.gather import gather
+from dynsurgeon.training.gather import Statistics, gather
 from dynsurgeon.training.report import AttentionReport, dynamic_convolutions, summarize
 
 COMPONENTS = 8
@@ -34,6 +35,7 @@ def calibrate(
     shrinkage: float = 0.5,
     samples: int | None = 4096,
     seed: int = 0,
+    statistics: Statistics = "batch",
 ) -> AttentionReport:
     """Fit every kernel attention of a freshly converted network to data, in place.
 
@@ -53,6 +55,10 @@ def calibrate(
             the features in training makes the attention one-hot for good: so it was with 0.05.
         samples: Stop after about so many samples; None reads all batches.
         seed: Seed of the clusters' starts.
+        statistics: By what BatchNorm normalises meanwhile: ``"batch"`` as in training, with batches
+            of 32 samples or more; ``"running"`` as in eval mode, where training does so too. On
+            images unlike those that a network was pretrained on the two are far apart, and an
+            attention that was fitted to one is one-hot under the other.
 
     Returns:
         The attention of every site, as fitted.
@@ -61,10 +67,15 @@ def calibrate(
         UnsupportedModelError: The model has no dynamic convolution, or kernels that differ.
         ConfigError: An argument is not valid, or there is no batch.
     """
-    _check(entropy, temperature, shrinkage, samples)
+    _check(entropy, temperature, shrinkage, samples, statistics)
     convolutions = dynamic_convolutions(model)
     _require_identical(convolutions)
-    seen, count = gather(model, convolutions, batches, samples)
+    seen, count = gather(model, convolutions, batches, samples, statistics)
+    if not count:
+        raise ConfigError(
+            "each batch holds a single sample, which has no statistics: give larger batches, or "
+            "statistics='running'"
+        )
     notes = []
     attention = {}
     for name, conv in convolutions.items():
@@ -121,7 +132,11 @@ def has_identical_kernels(conv: DynamicConv) -> bool:
 
 
 def _check(
-    entropy: float, temperature: float | None, shrinkage: float, samples: int | None
+    entropy: float,
+    temperature: float | None,
+    shrinkage: float,
+    samples: int | None,
+    statistics: str,
 ) -> None:
     require_number("entropy", entropy)
     if not 0 < entropy < 1:
@@ -131,3 +146,5 @@ def _check(
     require_positive("shrinkage", shrinkage)
     if samples is not None:
         require_count("samples", samples)
+    if statistics not in get_args(Statistics):
+        raise ConfigError(f"statistics must be 'batch' or 'running', got {statistics!r}")

@@ -65,6 +65,7 @@ def calibrate_start(
             temperature=settings.temperature_end,
             samples=None,
             seed=settings.seed,
+            statistics="running" if settings.freeze_batchnorm else "batch",
         )
     return report if engine.num_processes == 1 else _share(dynamic, report)
 
