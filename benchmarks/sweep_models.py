@@ -3,7 +3,7 @@
     python benchmarks/sweep_models.py torchvision parity --output docs/sweep/torchvision.jsonl
     python benchmarks/sweep_models.py torchvision onnx --output docs/sweep/torchvision.onnx.jsonl
     python benchmarks/sweep_models.py timm parity --output docs/sweep/timm.jsonl
-    python benchmarks/sweep_table.py docs/sweep/torchvision.jsonl docs/sweep/timm.jsonl
+    python benchmarks/sweep_table.py models docs/sweep/torchvision.jsonl docs/sweep/timm.jsonl
 
 A line that is there already is not made again, so an interrupted sweep goes on where it stopped.
 `benchmarks/sweep_table.py` writes docs/models.md from the lines.
@@ -12,20 +12,24 @@ A line that is there already is not made again, so an interrupted sweep goes on 
 from __future__ import annotations
 
 import argparse
-import copy
 import gc
-import json
-import resource
-import tempfile
-import time
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from sweep_names import TIMM_NAMES
+from sweeping import (
+    Record,
+    Row,
+    append_row,
+    config_for,
+    convert,
+    export,
+    perturb_statistics,
+    prove,
+    read_rows,
+)
 from torch import nn
 
 import dynsurgeon as ds
@@ -33,10 +37,6 @@ from dynsurgeon.inputs import DETECTORS, example_inputs
 from dynsurgeon.models import build_model, torchvision_names
 from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.run import run_model, tensors_of
-
-Row = dict[str, Any]
-LARGE = 250_000_000
-"""Models above this many parameters get 2 kernels instead of 4: two banks must fit beside them."""
 
 
 def main() -> None:
@@ -53,38 +53,29 @@ def main() -> None:
     done = {row["name"] for row in read_rows(options.output)}
     for name in names:
         if name not in done:
-            row = sweep(name, options.stage)
-            with options.output.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(json.dumps(row), flush=True)
+            append_row(options.output, sweep(name, options.stage))
             gc.collect()
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Read the lines that a sweep has written."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def sweep(name: str, stage: str) -> Row:
     """Take one model through one stage; what fails is in the row, by name."""
-    row: Row = {"name": name}
-    start = time.perf_counter()
-    try:
+    record = Record({"name": name})
+    with record.measured():
+        record.enter("build")
         torch.manual_seed(0)
         model = build(name)
         perturb_statistics(model)
+        record.enter("run")
         inputs = runnable_inputs(name, model)
-        row["input"] = str([tuple(t.shape) for t in tensors_of(inputs)][:2])
-        config = _config(model)
+        record.row["input"] = str([tuple(t.shape) for t in tensors_of(inputs)][:2])
         if stage == "parity":
-            _convert_and_prove(row, model, inputs, config)
+            dynamic = convert(record, model, inputs, config_for(model))
+            if dynamic is not None:
+                prove(record, model, dynamic, inputs)
         else:
-            row |= export(model, inputs, config)
-    except Exception as error:
-        row["error"] = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
-    row["seconds"] = round(time.perf_counter() - start, 1)
-    row["peak_gib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 1)
-    return row
+            record.enter("export")
+            record.row |= _export(model, inputs)
+    return record.row
 
 
 def build(name: str) -> nn.Module:
@@ -97,15 +88,6 @@ def build(name: str) -> nn.Module:
         except ds.SurgeryError:
             continue
     return build_model(name, "random")
-
-
-def perturb_statistics(model: nn.Module) -> None:
-    """Make running statistics as uneven as training makes them."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_var is not None:
-            assert module.running_mean is not None
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
 
 
 def runnable_inputs(name: str, model: nn.Module) -> Inputs:
@@ -146,60 +128,13 @@ def _target(model: nn.Module) -> dict[str, torch.Tensor]:
     return target
 
 
-def _config(model: nn.Module) -> ds.SurgeryConfig:
-    large = sum(p.numel() for p in model.parameters()) > LARGE
-    return ds.SurgeryConfig(conv=ds.DynamicConvConfig(experts=2 if large else 4))
-
-
-def _convert_and_prove(
-    row: Row, model: nn.Module, inputs: Inputs, config: ds.SurgeryConfig
-) -> None:
-    plan = ds.plan(model, inputs, config)
-    row["sites"], row["converted"] = len(plan.sites), len(plan.converted)
-    row["skips"] = Counter(str(site.reason) for site in plan.skipped)
-    row["notes"] = list(plan.notes)
-    for total in ("params_before", "params_after", "macs_before", "macs_after"):
-        row[total] = getattr(plan, total)
-    row["experts"] = config.conv.experts if config.conv else 0
-    if not plan.converted:
-        row["outcome"] = "no site"
-        return
-    dynamic, row["convert_seconds"] = timed(lambda: ds.convert(model, inputs, config))
-    receipt = ds.check_parity(model, dynamic, inputs)
-    row["passed"], row["parity"] = receipt.passed, {}
-    row["max_rel"], row["parity_notes"] = receipt.max_rel, list(receipt.notes)
-    for mode in receipt.modes:
-        sites = [site.max_rel for site in receipt.sites if site.mode == mode]
-        row["parity"][mode] = [receipt.output_rel[mode], max(sites, default=0.0)]
-    row["reload_equal"] = _reloads_equal(model, dynamic, inputs)
-    row["outcome"] = "converted"
-
-
-def timed(run: Callable[[], Any]) -> tuple[Any, float]:
-    """Run and return the result with the seconds it took."""
-    start = time.perf_counter()
-    result = run()
-    return result, round(time.perf_counter() - start, 1)
-
-
-def _reloads_equal(model: nn.Module, dynamic: nn.Module, inputs: Inputs) -> bool:
-    before = tensors_of(run_model(dynamic, inputs, "eval"))
-    with tempfile.TemporaryDirectory() as directory:
-        ds.save(dynamic, directory)
-        reloaded = ds.load(directory, copy.deepcopy(model), copy=False)
-    after = tensors_of(run_model(reloaded, inputs, "eval"))
-    return all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-
-
-def export(model: nn.Module, inputs: Inputs, config: ds.SurgeryConfig) -> Row:
-    """Export the converted model, or a detector's converted backbone, and verify it."""
+def _export(model: nn.Module, inputs: Inputs) -> Row:
+    """Export the converted model, or a detector's converted backbone."""
+    config = config_for(model)
     if isinstance(model, DETECTORS) and hasattr(model, "backbone"):
         side = 320 if type(model).__name__ == "SSD" else 96
         model, inputs = model.backbone, Inputs(torch.randn(2, 3, side, side))
-    dynamic = ds.convert(model.eval(), inputs, config)
-    with tempfile.TemporaryDirectory() as directory:
-        result = ds.export_onnx(dynamic, Path(directory) / "model.onnx", inputs)
-    return {"passed": result.passed, "max_rel": result.max_rel, "form": result.form}
+    return export(ds.convert(model.eval(), inputs, config), inputs)
 
 
 if __name__ == "__main__":
