@@ -77,17 +77,15 @@ def segformer() -> Built:
 def upernet() -> Built:
     from transformers import ConvNextConfig, UperNetConfig, UperNetForSemanticSegmentation
 
-    backbone = ConvNextConfig(
-        hidden_sizes=[16, 32, 48, 64],
-        depths=[1, 1, 1, 1],
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )
+    stages: dict[str, Any] = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
+    labels: dict[str, Any] = {"num_labels": 8}
+    backbone = ConvNextConfig(hidden_sizes=[16, 32, 48, 64], depths=[1, 1, 1, 1], **stages)
     config = UperNetConfig(
         backbone_config=backbone,
         hidden_size=32,
         auxiliary_in_channels=48,
         auxiliary_channels=16,
-        num_labels=8,
+        **labels,
     )
     return UperNetForSemanticSegmentation(config), {"pixel_values": torch.randn(2, 3, 96, 96)}
 
@@ -95,12 +93,13 @@ def upernet() -> Built:
 def detr() -> Built:
     from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
 
+    stages: dict[str, Any] = {"out_features": ["stage4"]}
     backbone = ResNetConfig(
         embedding_size=16,
         hidden_sizes=[16, 32, 48, 64],
         depths=[1, 1, 1, 1],
         layer_type="basic",
-        out_features=["stage4"],
+        **stages,
     )
     config = DetrConfig(
         backbone_config=backbone,

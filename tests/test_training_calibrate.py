@@ -50,7 +50,7 @@ def test_it_is_fitted_to_what_training_sees(tiny_resnet: TinyNet) -> None:
     for statistics in ("batch", "running"):
         model = ds.convert(tiny_resnet, tiny_resnet.example())
         before = state(model)
-        ds.calibrate(model, samples, statistics=statistics)  # type: ignore[arg-type]
+        ds.calibrate(model, samples, statistics=statistics)
         assert all(torch.equal(v, before[n]) for n, v in state(model).items() if "running" in n)
         ds.update_batch_norm(model, samples)  # as the statistics of a batch are
         sites = ds.attention_report(model, samples).sites
