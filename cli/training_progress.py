@@ -63,6 +63,10 @@ class ProgressLines(Listener):
         """Say that training does not begin with a random attention."""
         self._print(f"attention fitted to {report.samples} training images")
 
+    def uncalibrated(self, reason: str) -> None:
+        """Say why training begins with a random attention."""
+        self._print(reason)
+
     def probed(self, name: str, probe: RateProbe) -> None:
         """Say which rate was chosen, and from which."""
         losses = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 import dynsurgeon as ds
 from dynsurgeon.training.finetune import calibration
 from dynsurgeon.training.finetune.calibration import is_fresh
+from dynsurgeon.training.finetune.listener import Listener
 from dynsurgeon.training.finetune.loading import plain_batches
 
 
@@ -64,6 +66,34 @@ def test_it_starts_as_if_it_had_been_calibrated_by_hand() -> None:
     result = ds.finetune(by_hand, data, settings)
     assert result.calibration is None  # it was before
     assert same_tensors(alone.model, result.model)
+
+
+def foreign_net() -> nn.Module:
+    """A network whose statistics are of images unlike those of the tests."""
+    net = dynamic_net()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+            module.running_mean += 3.0
+    return net
+
+
+def test_not_where_the_images_are_unlike_those_of_the_pretraining(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    class Ear(Listener):
+        def uncalibrated(self, reason: str) -> None:
+            told.append(reason)
+
+    settings = ds.FinetuneSettings(**{**QUICK, "cpu": True, "epochs": 1})
+    net = foreign_net()
+    result = ds.finetune(net, blobs(), settings, checkpoints=tmp_path, listener=Ear())
+    assert result.calibration is None
+    assert told == [result.notes[0]]
+    assert "the attention was not fitted: BatchNorm's pretrained statistics are" in told[0]
+    resumed = ds.finetune(foreign_net(), blobs(), settings, checkpoints=tmp_path, resume=True)
+    assert resumed.notes == result.notes
+    assert run(foreign_net(), calibrate=True).calibration is not None
+    assert run(foreign_net(), freeze_batchnorm=True).calibration is not None
 
 
 @pytest.mark.parametrize(

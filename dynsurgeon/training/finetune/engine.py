@@ -50,7 +50,8 @@ def finetune(
         result = ds.finetune(dynamic, data, ds.FinetuneSettings(epochs=20, baseline=True))
 
     A network that comes straight from `convert` has its attention fitted to the training images
-    first, as `calibrate` does it, unless the settings say otherwise.
+    first, as `calibrate` does it, unless the settings say otherwise, or the images are unlike those
+    that it was pretrained on; a note of the result says so.
 
     Under ``torchrun`` or ``accelerate launch`` each process calls it with the same arguments, and a
     step's batch is divided among them. A resumed run ends with the very weights of one that was
@@ -94,7 +95,7 @@ def finetune(
         engines = stack.enter_context(accelerators(settings, len(models)))
         sharing = _sharing(settings, engines[0])
         setup = describe(models, data, settings, engines[0])
-        state, calibration, probes = None, None, {}
+        state, calibration, uncalibrated, probes = None, None, None, {}
         if resume:
             state = _last_of(folder)
             probes = progress_from(state["progress"]).probes
@@ -103,16 +104,20 @@ def finetune(
             _check_folder(folder, engines[0])
             check_parts(dynamic, data, settings, sharing)
             listener.loaded(setup)
-            calibration = calibrate_start(dynamic, data, settings, engines[0], listener)
+            calibration, uncalibrated = calibrate_start(
+                dynamic, data, settings, engines[0], listener
+            )
             if calibration is not None:
                 listener.calibrated(calibration)
+            if uncalibrated is not None:
+                listener.uncalibrated(uncalibrated)
             probes = probe_rates(models, data, settings, sharing, engines[0], listener)
         arms = [
             Arm(name, model, _rated(settings, probes.get(name)), setup.steps, engine)
             for (name, model), engine in zip(models.items(), engines, strict=True)
         ]
         run = Run(arms, data, settings, sharing, folder, listener)
-        run.start(calibration, probes) if state is None else run.resume(state)
+        run.start(calibration, uncalibrated, probes) if state is None else run.resume(state)
         run.train()
         scores, gain = run.finish()
         return _result(run, scores, gain, spare, setup)
@@ -170,7 +175,11 @@ def _result(
         cost=cost,
         rates={arm.name: float(arm.settings.lr) for arm in run.arms},
         probes=progress.probes,
-        notes=(*lag_notes(history[-1].lag, run.settings), *_cost_notes(cost)),
+        notes=(
+            *([progress.uncalibrated] if progress.uncalibrated else []),
+            *lag_notes(history[-1].lag, run.settings),
+            *_cost_notes(cost),
+        ),
     )
 
 

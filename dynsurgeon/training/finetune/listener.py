@@ -53,6 +53,9 @@ class Listener:
     def calibrated(self, report: AttentionReport) -> None:
         """The attention was fitted to training images, before the run began."""
 
+    def uncalibrated(self, reason: str) -> None:
+        """The attention was left as it was, though it might have been fitted."""
+
     def probed(self, name: str, probe: RateProbe) -> None:
         """A learning rate was chosen for the network of this name."""
 

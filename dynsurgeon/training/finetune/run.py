@@ -34,6 +34,7 @@ class Progress:
         batch: Steps of the present epoch.
         before: Score of the dynamic network before its first step.
         calibration: Its attention as fitted before that, if it was.
+        uncalibrated: Why it was not, where that is to be told.
         probes: How each arm's learning rate was chosen, if it was.
         history: The complete epochs.
         best: Each arm's best epoch.
@@ -43,6 +44,7 @@ class Progress:
     epoch: int = 0
     batch: int = 0
     calibration: AttentionReport | None = None
+    uncalibrated: str | None = None
     probes: dict[str, RateProbe] = field(default_factory=dict)
     history: list[Epoch] = field(default_factory=list)
     best: dict[str, int] = field(default_factory=dict)
@@ -71,10 +73,17 @@ class Run:
         self.progress = Progress(Score(math.inf, 0.0))
         self.check_every = 1 if self.accelerator.device.type == "cpu" else CHECK_EVERY
 
-    def start(self, calibration: AttentionReport | None, probes: dict[str, RateProbe]) -> None:
+    def start(
+        self,
+        calibration: AttentionReport | None,
+        uncalibrated: str | None,
+        probes: dict[str, RateProbe],
+    ) -> None:
         """Measure the network before its first step, and note what was done before that."""
         scores, _ = self._evaluate(self.arms[:1], adjusted=False)
-        self.progress = Progress(scores["dynamic"], calibration=calibration, probes=probes)
+        self.progress = Progress(
+            scores["dynamic"], calibration=calibration, uncalibrated=uncalibrated, probes=probes
+        )
         self.listener.started(scores["dynamic"], self.steps, self.settings.epochs)
 
     def resume(self, state: State) -> None:
@@ -222,6 +231,7 @@ def progress_from(state: dict[str, Any]) -> Progress:
         state["epoch"],
         state["batch"],
         None if calibration is None else AttentionReport.from_dict(calibration),
+        state.get("uncalibrated"),
         {name: RateProbe.from_dict(probe) for name, probe in state.get("probes", {}).items()},
         [Epoch.from_dict(epoch) for epoch in state["history"]],
         dict(state["best"]),
