@@ -43,6 +43,7 @@ def test_steps_are_those_of_plain_torch() -> None:
     plain = copy.deepcopy(net)
     groups = ds.parameter_groups(plain, 0.1, weight_decay=0.01)
     optimizer = torch.optim.SGD(groups, momentum=0.8, nesterov=True)
+    ds.balance_banks(optimizer, plain)
     largest = [group["lr"] for group in optimizer.param_groups]
     schedule = ds.TemperatureSchedule(plain, 30.0, 1.0, 2 * STEPS, spatial_start=1.0)
     with arm_of(net, momentum=0.8, weight_decay=0.01, clip_norm=0.5, warmup=0.5) as arm:

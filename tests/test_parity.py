@@ -234,7 +234,7 @@ def test_a_pair_that_can_not_be_copied_gets_no_float64_and_no_error(
     def refuse(model: nn.Module) -> nn.Module:
         raise ds.UnsupportedModelError("can't be copied")
 
-    monkeypatch.setattr("dynsurgeon.proof.parity.double_of", refuse)
+    monkeypatch.setattr("dynsurgeon.proof.arbiters.double_of", refuse)
     assert not ds.check_parity(tiny_resnet, dynamic, x).passed
 
 

@@ -111,3 +111,10 @@ def test_frozen_and_single_kernels_are_left_alone() -> None:
         optimizer.step()
         moved = before if gradient is None else before - 0.1 * gradient
         torch.testing.assert_close(module.weight.detach(), moved)
+
+
+def test_an_optimizer_of_another_model_is_refused() -> None:
+    one, other = _dynamic(_conv(), 1.0), _dynamic(_conv(), 1.0)
+    with pytest.raises(ds.ConfigError, match="none of the model's banks"):
+        ds.balance_banks(torch.optim.SGD(other.parameters(), lr=0.1), one)
+    ds.balance_banks(torch.optim.SGD(_conv().parameters(), lr=0.1), _conv())  # nothing to balance

@@ -84,7 +84,7 @@ def test_the_static_and_the_dynamic_model(build: Build, tmp_path: Path) -> None:
     with untouched(net, dynamic):
         assert ds.check_parity(net, dynamic, x).passed
         with suppress(ds.UnsupportedModelError):  # not every one has a dynamic convolution
-            ds.attention_report(dynamic, [x.args[0]])
+            ds.attention_report(dynamic, [x.args])
         ds.save(dynamic, tmp_path)
         ds.load(tmp_path, net)
         ds.restore(dynamic)

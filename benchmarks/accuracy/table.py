@@ -35,7 +35,7 @@ def rewritten(name: str) -> str:
     kind, _, results = name.partition(":")
     rows = read_rows(HERE / "results" / f"{results}.jsonl")
     lines = {"main": main_table, "ablation": ablation_table, "rates": rate_table,
-             "sites": site_table}[kind](rows)  # fmt: skip
+             "sites": site_table, "photos": photo_table}[kind](rows)  # fmt: skip
     return "\n".join([f"<!-- table: {name} -->", *lines, "<!-- end -->"])
 
 
@@ -105,6 +105,42 @@ def site_table(rows: list[dict[str, Any]]) -> list[str]:
                     f"| {site['spread']:.2f} | {leads} |"
                 )
     return lines
+
+
+def photo_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Networks on photographs at each rate, with the gain over the same static network's best."""
+    tasks: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        tasks[row["per_class"], row["train_images"], row["epochs"]].append(row)
+    lines = ["| images | network | rate | seeds | test % | by momentum | training % | "
+             "over the static one at its best rate |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for (per_class, count, epochs), task in tasks.items():
+        images = f"{per_class} a class" if per_class else f"{count}"
+        best = _best_static(task)
+        for key in dict.fromkeys((r["network"], r["variant"], r["lr"]) for r in task):
+            runs = {r["seed"]: r for r in task if (r["network"], r["variant"], r["lr"]) == key}
+            cells = [_mean(runs, name) for name in ("test", "lagging", "train")]
+            common = sorted(runs.keys() & best.keys())
+            gains = [runs[s]["test"] - best[s]["test"] for s in common if runs[s]["test"]]
+            gain = spread(gains, "+") if gains and any(gains) else ""
+            lines.append(
+                f"| {images}, {epochs} epochs | {key[0]} `{key[1]}` | {key[2]:g} | {len(runs)} | "
+                f"{' | '.join(cells)} | {gain} |"
+            )
+    return lines
+
+
+def _best_static(task: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Return the static lite0's or resnet20's runs, by seed, at the rate with the best mean."""
+    static = [r for r in task if r["variant"] == "static" and r["network"] != "lite1" and r["test"]]
+    rates = {r["lr"]: [q["test"] for q in static if q["lr"] == r["lr"]] for r in static}
+    chosen = max(rates, key=lambda lr: mean(rates[lr]), default=None)
+    return {r["seed"]: r for r in static if r["lr"] == chosen}
+
+
+def _mean(runs: dict[int, dict[str, Any]], name: str) -> str:
+    values = [run[name] for run in runs.values() if run.get(name) is not None]
+    return spread(values) if values else "diverged"
 
 
 def differences(found: Rows, name: str, key: str = "test") -> list[float]:

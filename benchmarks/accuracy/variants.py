@@ -66,6 +66,9 @@ VARIANTS = {
     "last": Variant(experts=4, preset="last-1x1", start="identical", balanced=True),
     "last-k2": Variant(experts=2, preset="last-1x1", start="identical", balanced=True),
     "last-calibrated": Variant(experts=4, preset="last-1x1", balanced=True),
+    "last-bank-1": Variant(
+        experts=4, preset="last-1x1", start="identical", bank_factor=1.0, balanced=True
+    ),
     "last-sqrt": Variant(experts=4, preset="last-1x1", start="identical"),
     "conv-all": Variant(experts=4, start="identical", balanced=True),
     "balanced": Variant(experts=4, preset="balanced", start="identical", balanced=True),

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from dynsurgeon.errors import ConfigError
 from dynsurgeon.operators import DynamicConv
 
 
@@ -41,8 +42,17 @@ def balance_banks(optimizer: Optimizer, model: nn.Module) -> RemovableHandle:
 
     Returns:
         A handle; its ``remove()`` undoes it.
+
+    Raises:
+        ConfigError: The optimizer takes steps of none of the model's banks: it is of another model.
     """
     banks = {bank for module in model.modules() for bank in _banks(module)}
+    stepped = {p for group in optimizer.param_groups for p in group["params"]}
+    if not stepped & banks and any(bank.requires_grad for bank in banks):
+        raise ConfigError(
+            "the optimizer trains none of the model's banks of kernels: build it on this model's "
+            "parameters, as ds.parameter_groups gives them"
+        )
 
     def change(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         with torch.no_grad():
