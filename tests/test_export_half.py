@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import onnx
@@ -9,9 +10,18 @@ import pytest
 import torch
 from export_nets import DynamicNet, perturbed, run_onnx
 from onnx import TensorProto
+from shared_traces import share_traces
+from torch import nn
 
 from dynsurgeon.export import export_onnx, verify_onnx
 from dynsurgeon.operators import DynamicConv2d
+
+shared_traces = pytest.fixture(autouse=True)(share_traces)
+
+
+@cache
+def unchanged_net() -> nn.Module:
+    return perturbed(DynamicNet())
 
 
 @pytest.mark.parametrize(
@@ -21,7 +31,7 @@ from dynsurgeon.operators import DynamicConv2d
 def test_banks_alone_are_halved_and_the_difference_is_told(
     form: str, batch: int | None, tmp_path: Path
 ) -> None:
-    net, x = perturbed(DynamicNet()), torch.randn(batch or 2, 3, 12, 12)
+    net, x = unchanged_net(), torch.randn(batch or 2, 3, 12, 12)
     result = export_onnx(net, tmp_path / "m.onnx", x, form=form, batch=batch, half=True)
     assert result.passed
     assert result.half

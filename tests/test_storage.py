@@ -193,7 +193,7 @@ def test_the_origin_is_kept(tiny_resnet: TinyNet, tmp_path: Path) -> None:
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved `TinyResNet`, not to be changed."""
     folder = tmp_path_factory.mktemp("original")
-    torch.manual_seed(0)
+    torch.manual_seed(1)  # other weights than a test draws first
     net: Any = perturb_(TinyResNet())
     ds.save(trained(net, net.example()), folder)
     return folder
