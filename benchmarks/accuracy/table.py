@@ -112,8 +112,9 @@ def photo_table(rows: list[dict[str, Any]]) -> list[str]:
     tasks: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         tasks[row["per_class"], row["train_images"], row["epochs"]].append(row)
-    lines = ["| images | network | rate | seeds | test % | by momentum | training % | "
-             "over the static one at its best rate |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    head = ["images", "network", "rate", "seeds", "test %", "by momentum", "training %"]
+    head.append("over the static one at its best rate")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for (per_class, count, epochs), task in tasks.items():
         images = f"{per_class} a class" if per_class else f"{count}"
         best = _best_static(task)
