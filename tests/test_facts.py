@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -182,6 +183,10 @@ REFUSED: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
         "branches on values of a tensor",
     ),
     "a size": (lambda self, x: F.relu(x) if x.shape[0] * 2 == 4 else x, "branches on the sizes"),
+    "sizes, computed": (
+        lambda self, x: F.relu(x) if math.ceil(x.size(2) / 2) > 3 else x,
+        "branches on the sizes",
+    ),
     "a size as a number": (
         lambda self, x: F.relu(x)[: range(9)[x.shape[0]]],
         "converts a tensor or a size to a Python number",

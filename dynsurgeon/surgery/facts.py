@@ -151,10 +151,17 @@ class Facts:
 
 def depends_on_sizes(node: fx.Node) -> bool:
     """Whether a number is computed from the sizes of tensors, not from what they hold."""
-    if _is_shape(node) or str(node.target) in SIZES:
-        return True
-    folded = node.op == "call_function" and (node.target in FOLDED or _is_item(node))
-    return folded and all(map(depends_on_sizes, node.all_input_nodes))
+    pending, seen = [node], {node}
+    while pending:
+        each = pending.pop()
+        if _is_shape(each) or each.target in SIZES:
+            continue
+        if each.op not in ("call_function", "call_method"):
+            return False
+        inputs = [before for before in each.all_input_nodes if before not in seen]
+        pending += inputs
+        seen.update(inputs)
+    return True
 
 
 def _item(items: Structure, index: Any) -> Structure:
