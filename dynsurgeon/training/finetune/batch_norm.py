@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from dynsurgeon.training.batch_norm import Estimates, estimates_of, gathering, lags, present
@@ -93,19 +94,24 @@ def _estimates(
 
 
 def _worst(arm: Arm, found: Estimates) -> float:
-    return max(lags(arm.layers, found).values(), default=0.0)
+    worst = max(lags(arm.layers, found).values(), default=0.0)
+    return float(_of_first(torch.tensor(worst), arm.accelerator))
 
 
 def _shared(found: Estimates, accelerator: Accelerator) -> Estimates:
+    return {
+        name: (_of_first(mean, accelerator), _of_first(variance, accelerator))
+        for name, (mean, variance) in found.items()
+    }
+
+
+def _of_first(tensor: Tensor, accelerator: Accelerator) -> Tensor:
     if accelerator.num_processes == 1:
-        return found
+        return tensor
     from accelerate.utils import broadcast
 
-    def of_first(tensor: Tensor) -> Tensor:
-        shared: Tensor = broadcast(tensor.to(accelerator.device))
-        return shared
-
-    return {name: (of_first(mean), of_first(var)) for name, (mean, var) in found.items()}
+    shared: Tensor = broadcast(tensor.to(accelerator.device))
+    return shared
 
 
 def lag_notes(behind: Mapping[str, float], settings: FinetuneSettings) -> list[str]:
