@@ -33,7 +33,8 @@ class BatchNormReport:
 
     Attributes:
         lag: How far each layer's output was off in eval mode: root mean square over the channels,
-            in standard deviations. 0.1 is what a momentum of 0.1 leaves at small batches.
+            in standard deviations. A momentum of 0.1 leaves less than 0.1 after some tens of steps
+            at a low rate.
         samples: Number of samples that the statistics are of.
         unreached: Layers that did not run on them, left as they were.
     """

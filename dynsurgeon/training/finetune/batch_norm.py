@@ -30,7 +30,7 @@ LOOK = 256
 """Images that tell whether statistics lag, where they are not to be re-estimated."""
 
 LARGE = 0.5
-"""A lag that is worth a note, in deviations: followed by a momentum of 0.1 it stays below 0.2."""
+"""A lag that is worth a note, in deviations: a momentum of 0.1 comes below 0.1 in tens of steps."""
 
 
 def fit_statistics(
