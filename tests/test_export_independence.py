@@ -92,3 +92,9 @@ def test_an_input_of_another_length_is_refused() -> None:
 def test_rounding_of_half_precision_is_no_dependence() -> None:
     conv = nn.Conv2d(3, 8, 3).half()
     check(conv, X.half())
+
+
+def test_random_numbers_are_no_dependence_on_other_samples() -> None:
+    with pytest.raises(ExportError, match=r"draws random numbers in eval mode") as caught:
+        check(lambda x: x + torch.randn_like(x), X)
+    assert "depends on the other samples" not in str(caught.value)

@@ -31,7 +31,7 @@ def check_independence(
 
     Raises:
         ExportError: An input or output has no leading batch axis, or a sample's output depends on
-            the others.
+            the others, or on random numbers.
     """
     inputs = fresh_inputs(example_inputs, SAMPLES, generator)
     for name, tensor in zip(signature.inputs, tensors(inputs), strict=True):
@@ -42,6 +42,12 @@ def check_independence(
     found = _dependent(model, inputs, signature, together)
     if found is None:
         return
+    again = tensors(run(model, inputs))
+    if not all(_is_same(one, other) for one, other in zip(together, again, strict=True)):
+        raise ExportError(
+            f"output {found!r} is another one each time: the model draws random numbers in eval "
+            "mode, so no file can be verified against it: export the part of it that draws none"
+        )
     try:
         exact = _dependent(double_of(model), as_double(inputs), signature)
     except UnsupportedModelError as error:  # not every model runs in float64
