@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from torch import nn
 from variants import VARIANTS, Variant
 
 import dynsurgeon as ds
+from dynsurgeon.training.finetune.rates import rate_factor
 
 KEY = ("network", "variant", "lr", "seed", "epochs", "batch", "train_images", "per_class")
 STATISTICS, CALIBRATION, EVALUATION = 1024, 512, 64
@@ -98,7 +98,7 @@ def fit(made: Made, samples: Samples, options: argparse.Namespace, seed: int) ->
         made.model.train()
         right = 0
         for images, labels in training_batches(samples, options.draw, options.batch, generator):
-            factor = _rate(step, steps, warmup)
+            factor = rate_factor(step, steps, warmup)
             for rate, group in zip(base, optimizer.param_groups, strict=True):
                 group["lr"] = rate * factor
             optimizer.zero_grad()
@@ -112,12 +112,6 @@ def fit(made: Made, samples: Samples, options: argparse.Namespace, seed: int) ->
         if not bool(loss.detach().isfinite()):
             raise FloatingPointError("training diverged")
     return round(100 * right / (each * options.batch), 2)
-
-
-def _rate(step: int, steps: int, warmup: int) -> float:
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
 
 
 @torch.no_grad()

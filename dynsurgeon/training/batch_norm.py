@@ -87,12 +87,7 @@ def update_batch_norm(
     layers = tracked_layers(model)
     if not layers:
         return BatchNormReport({}, 0)
-    count = 0
-    with gathering(model, layers) as moments:
-        for batch in take_batches(model, batches, samples):
-            feed(model, batch)
-            count += samples_of(batch)
-    found = estimates_of(layers, moments)
+    found, count = estimate(model, layers, batches, samples)
     if broken := broken_layer(found):
         raise TrainingError(
             f"the BatchNorm statistics of '{broken}' are no finite numbers, nothing was changed: "
@@ -102,6 +97,22 @@ def update_batch_norm(
     report = BatchNormReport(lags(layers, found), count, unreached)
     put(layers, found)
     return report
+
+
+def estimate(
+    model: nn.Module, layers: Layers, batches: Iterable[Batch], samples: int | None
+) -> tuple[Estimates, int]:
+    """Return the statistics of these layers on data, and the number of samples; nothing changes.
+
+    Raises:
+        ConfigError: There is no batch, or one holds a single value of a layer's channels.
+    """
+    count = 0
+    with gathering(model, layers) as moments:
+        for batch in take_batches(model, batches, samples):
+            feed(model, batch)
+            count += samples_of(batch)
+    return estimates_of(layers, moments), count
 
 
 def tracked_layers(model: nn.Module) -> Layers:

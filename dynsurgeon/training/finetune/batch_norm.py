@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from dynsurgeon.training.batch_norm import Estimates, estimates_of, gathering, lags, present
 from dynsurgeon.training.finetune.arm import Arm
@@ -19,6 +18,7 @@ from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.listener import Listener, watched
 from dynsurgeon.training.finetune.loading import even_batches
 from dynsurgeon.training.finetune.settings import FinetuneSettings
+from dynsurgeon.training.finetune.sharding import of_first
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -95,23 +95,14 @@ def _estimates(
 
 def _worst(arm: Arm, found: Estimates) -> float:
     worst = max(lags(arm.layers, found).values(), default=0.0)
-    return float(_of_first(torch.tensor(worst), arm.accelerator))
+    return float(of_first(torch.tensor(worst), arm.accelerator))
 
 
 def _shared(found: Estimates, accelerator: Accelerator) -> Estimates:
     return {
-        name: (_of_first(mean, accelerator), _of_first(variance, accelerator))
+        name: (of_first(mean, accelerator), of_first(variance, accelerator))
         for name, (mean, variance) in found.items()
     }
-
-
-def _of_first(tensor: Tensor, accelerator: Accelerator) -> Tensor:
-    if accelerator.num_processes == 1:
-        return tensor
-    from accelerate.utils import broadcast
-
-    shared: Tensor = broadcast(tensor.to(accelerator.device))
-    return shared
 
 
 def lag_notes(behind: Mapping[str, float], settings: FinetuneSettings) -> list[str]:

@@ -19,19 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.operators import DynamicConv, KernelAttention
-from dynsurgeon.training.batch_norm import (
-    BatchNorm,
-    estimates_of,
-    gathering,
-    lags,
-    tracked_layers,
-)
+from dynsurgeon.training.batch_norm import BatchNorm, estimate, lags, tracked_layers
 from dynsurgeon.training.calibrate import calibrate, has_identical_kernels
-from dynsurgeon.training.feed import feed, take_batches
 from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.listener import Listener, watched
 from dynsurgeon.training.finetune.loading import even_batches, plain_batches
 from dynsurgeon.training.finetune.settings import FinetuneSettings
+from dynsurgeon.training.finetune.sharding import of_first
 from dynsurgeon.training.report import AttentionReport
 
 if TYPE_CHECKING:
@@ -94,7 +88,7 @@ def _obstacle(
     dynamic: nn.Module, data: TrainingData, settings: FinetuneSettings, engine: Accelerator
 ) -> str | None:
     apart = 0.0 if settings.freeze_batchnorm else _unlikeness(dynamic, data, settings)
-    apart = _of_first(apart, engine)
+    apart = float(of_first(torch.tensor(apart), engine))  # or all would not do the same
     if apart <= UNLIKE:
         return None
     return (
@@ -108,26 +102,13 @@ def _unlikeness(dynamic: nn.Module, data: TrainingData, settings: FinetuneSettin
     """Return how far a layer's running statistics are from the images' at most, in deviations."""
     layers = {name: layer for name, layer in tracked_layers(dynamic).items() if _has_learnt(layer)}
     _, batches = even_batches(data, LOOK, BATCH // 2, seed=settings.seed, workers=settings.workers)
-    with gathering(dynamic, layers) as moments:
-        for batch in take_batches(dynamic, batches, None) if layers else ():
-            feed(dynamic, batch)
-    return max(lags(layers, estimates_of(layers, moments)).values(), default=0.0)
+    found = estimate(dynamic, layers, batches, None)[0] if layers else {}
+    return max(lags(layers, found).values(), default=0.0)
 
 
 def _has_learnt(layer: BatchNorm) -> bool:
     mean, variance = layer.running_mean, layer.running_var
     return mean is not None and variance is not None and bool(mean.any() or (variance != 1).any())
-
-
-def _of_first(value: float, engine: Accelerator) -> float:
-    """Return what the first process found, or all would not do the same."""
-    if engine.num_processes == 1:
-        return value
-    from accelerate.utils import broadcast_object_list
-
-    values = [value]
-    broadcast_object_list(values)
-    return values[0]
 
 
 def is_fresh(model: nn.Module) -> bool:
@@ -154,8 +135,7 @@ def _batches(
 ) -> Iterator[Tensor]:
     # Of the same size on any number of processes, which would make a difference in the roundings.
     size = min(BATCH, max(settings.batch // settings.accumulate, 1))
-    samples = data.train if data.plain is None else data.plain
-    total = -(-min(SAMPLES, len(samples)) // size)  # type: ignore[arg-type]
+    total = -(-min(SAMPLES, len(data.unvaried)) // size)  # type: ignore[arg-type]
     batches = plain_batches(data, SAMPLES, size, seed=settings.seed, workers=settings.workers)
     return watched(batches, total, "calibration", listener)
 

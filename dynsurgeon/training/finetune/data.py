@@ -46,6 +46,11 @@ class TrainingData:
     facts: dict[str, Any] = field(default_factory=dict)
     plain: Images | None = None
 
+    @property
+    def unvaried(self) -> Images:
+        """The training samples without random transforms, where there are such."""
+        return self.train if self.plain is None else self.plain
+
 
 class Transformed(Dataset[Sample]):
     """A dataset of images with a transform."""

@@ -161,7 +161,7 @@ def plain_batches(
     Raises:
         DataError: An image can't be read, or a label is that of no class.
     """
-    samples = data.train if data.plain is None else data.plain
+    samples = data.unvaried
     chosen = chosen_of(seed, len(samples), most).tolist()  # type: ignore[arg-type]
     keys = [[(0, index) for index in chosen[i : i + size]] for i in range(0, len(chosen), size)]
     for inputs, _ in load_batches(samples, len(data.classes), keys, seed, workers):
@@ -179,8 +179,7 @@ def even_batches(
     Returns:
         The number of batches, and the batches.
     """
-    samples = data.train if data.plain is None else data.plain
-    count = min(most, len(samples))  # type: ignore[arg-type]
+    count = min(most, len(data.unvaried))  # type: ignore[arg-type]
     parts = max(count // least, 1)
     size = count // parts
     return parts, plain_batches(data, parts * size, size, seed=seed, workers=workers)

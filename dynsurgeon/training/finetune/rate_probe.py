@@ -234,8 +234,7 @@ class _Trial:
         chunks = _chunks([(ROUND, index) for index in self.held], size)
         if len(chunks) > 1 and len(chunks[-1]) < size:  # too few for statistics of their own
             chunks[-2:] = [chunks[-2] + chunks[-1]]
-        plain = self.data.train if self.data.plain is None else self.data.plain
-        return self._load(plain, chunks)
+        return self._load(self.data.unvaried, chunks)
 
     def _load(
         self, samples: Images, keys: list[list[tuple[int, int]]]

@@ -9,7 +9,7 @@ networks that step through a container call its children alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 State = dict[str, Any]
 
 
@@ -26,6 +29,16 @@ def shard(model: nn.Module, device: torch.device, world: int) -> None:
     """Divide the parameters of `model` among `world` processes, in place."""
     mesh = init_device_mesh(device.type, (world,))
     fully_shard(model, mesh=mesh, reshard_after_forward=True)
+
+
+def of_first(tensor: Tensor, accelerator: Accelerator) -> Tensor:
+    """Return what the first process has in this place; all processes call it."""
+    if accelerator.num_processes == 1:
+        return tensor
+    from accelerate.utils import broadcast
+
+    shared: Tensor = broadcast(tensor.to(accelerator.device))
+    return shared
 
 
 def whole(state: Any) -> Any:
