@@ -69,7 +69,7 @@ def run(
         training = fit(made, photos.train, options, 1000 + seed)
     except FloatingPointError:
         return {"test": None, "train": None, "seconds": time.process_time() - start}
-    lagging = score(made.model, photos.test)
+    lagging = score(made.model, photos.test) if options.lagging else None
     statistics = photos.train[0][:STATISTICS].split(EVALUATION)
     ds.update_batch_norm(made.model, [prepare(part) for part in statistics], samples=None)
     return {
@@ -155,6 +155,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--test", type=int, help="test images")
     parser.add_argument("--shift", type=int, default=0, help="pixels, either way")
     parser.add_argument("--mirror", action="store_true")
+    parser.add_argument(
+        "--lagging", action="store_true", help="test with the statistics that training left, too"
+    )
     parser.add_argument("--results", type=Path, default=HERE / "results")
     options = parser.parse_args()
     options.draw = Draw(

@@ -55,6 +55,7 @@ VARIANTS = {
     "conv-entropy-0.4": Variant(experts=4, entropy=0.4),
     "conv-entropy-0.85": Variant(experts=4, entropy=0.85),
     "conv-balanced": Variant(experts=4, balanced=True),
+    "both-balanced": Variant(experts=4, relu="B", balanced=True),
     "conv-k1": Variant(experts=1),
     "conv-k2": Variant(experts=2),
     "conv-k8": Variant(experts=8),
@@ -68,6 +69,9 @@ VARIANTS = {
     "last-calibrated": Variant(experts=4, preset="last-1x1", balanced=True),
     "last-bank-1": Variant(
         experts=4, preset="last-1x1", start="identical", bank_factor=1.0, balanced=True
+    ),
+    "last-attention-1": Variant(
+        experts=4, preset="last-1x1", start="identical", attention_factor=1.0, balanced=True
     ),
     "last-sqrt": Variant(experts=4, preset="last-1x1", start="identical"),
     "conv-all": Variant(experts=4, start="identical", balanced=True),
