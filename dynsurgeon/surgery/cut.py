@@ -11,13 +11,12 @@ from torch import fx, nn
 
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import NoSiteError, StorageError, UnsupportedModelError
-from dynsurgeon.operators import DynamicConv
+from dynsurgeon.operators.contract import ActivationLayer
 from dynsurgeon.operators.execution import forced_form, one_by_one
-from dynsurgeon.operators.table import DYNAMIC_OPERATORS
 from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe, attach_recipe
 from dynsurgeon.surgery.accept import check_model, check_static
 from dynsurgeon.surgery.become import become
-from dynsurgeon.surgery.build import build_conv, build_relu
+from dynsurgeon.surgery.build import build_layer
 from dynsurgeon.surgery.copying import copy_of, double_of
 from dynsurgeon.surgery.functional import (
     OPERANDS,
@@ -139,16 +138,11 @@ def _traced(model: nn.Module, owner: OwnerRecipe) -> OwnerTrace:
 
 
 def _build(model: nn.Module, site: SiteRecipe, static: nn.Module) -> nn.Module:
-    if issubclass(_dynamic_class(site), DynamicConv):
-        return build_conv(site, static)
-    module = build_relu(site, _device_near(model, site.name))
-    for slope in static.parameters():
-        module.requires_grad_(slope.requires_grad)
-    return module.train(static.training)
-
-
-def _dynamic_class(site: SiteRecipe) -> type[nn.Module]:
-    return DYNAMIC_OPERATORS.get(site.operator, nn.Module)
+    layer = build_layer(site, static, _device_near(model, site.name))
+    if isinstance(layer, ActivationLayer):
+        for slope in static.parameters():
+            layer.requires_grad_(slope.requires_grad)
+    return layer.train(static.training)
 
 
 def _rewrite_owner(
@@ -182,11 +176,12 @@ def _new_child(
 ) -> nn.Module:
     if site is None:  # a call that stays static, of a module whose other calls do not
         return copy.deepcopy(owner.get_submodule(str(node.target)))
-    if not issubclass(_dynamic_class(site), DynamicConv):
-        return build_relu(site, _device_near(model, site.name)).train(owner.training)
-    conv = build_conv(site, conv_of_node(node, owner))
-    vars(conv)[OPERANDS] = operand_names(node)
-    return conv
+    names = operand_names(node)
+    static = conv_of_node(node, owner) if names else None
+    layer = build_layer(site, static, _device_near(model, site.name)).train(owner.training)
+    if names:
+        vars(layer)[OPERANDS] = names
+    return layer
 
 
 def _redirect(graph: fx.Graph, node: fx.Node, child: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from torch import nn
 from dynsurgeon.config import MeasureConfig
 from dynsurgeon.errors import ExportError
 from dynsurgeon.measure.interleave import Timing
-from dynsurgeon.operators.convolution import StaticConv
+from dynsurgeon.operators.contract import StaticConv
 from dynsurgeon.surgery.draft import Variant
 from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.planned import Latency

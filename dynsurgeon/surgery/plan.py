@@ -21,6 +21,7 @@ from dynsurgeon.surgery.planned import Plan
 from dynsurgeon.surgery.presets import apply_preset
 from dynsurgeon.surgery.rehearse import unfaithful_owners, visible_writes
 from dynsurgeon.surgery.select import check_patterns
+from dynsurgeon.surgery.settings import check_overrides
 from dynsurgeon.surgery.snapshot import unchanged
 from dynsurgeon.surgery.survey import Survey, survey_model
 from dynsurgeon.surgery.unshare import unshare_activations
@@ -81,6 +82,7 @@ def plan_in_place(
     check_patterns(config, candidates, (name for name, _ in model.named_modules()))
     judge_candidates(model, candidates, survey, config)
     apply_preset(candidates, config)
+    check_overrides(config, candidates)
     traces = _proven_traces(model, candidates, survey)
     draft = Draft(model, candidates, survey, config, traces)
     return fit_budgets(draft, inputs, meter) if config.budgets else draft.plan()

@@ -116,19 +116,13 @@ def _attention_on(conv: DynamicConv, features: Tensor) -> Tensor:
 
 
 def _require_identical(convolutions: dict[str, DynamicConv]) -> None:
-    differing = [name for name, conv in convolutions.items() if not has_identical_kernels(conv)]
+    differing = [name for name, conv in convolutions.items() if not conv.has_identical_kernels]
     if differing:
         shown = ", ".join(differing[:3]) + (" …" if len(differing) > 3 else "")
         raise UnsupportedModelError(
             f"the kernels of {shown} differ, so another attention would change the function: "
             "calibrate right after convert with start='identical'"
         )
-
-
-def has_identical_kernels(conv: DynamicConv) -> bool:
-    """Whether the kernels are one and the same still, so that the attention means nothing."""
-    banks = (bank for bank in (conv.weight, conv.bias) if bank is not None)
-    return not any(bool((bank != bank[:1]).any()) for bank in banks)
 
 
 def _check(

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dynsurgeon.operators import DynamicConv, KernelAttention
 from dynsurgeon.training.batch_norm import BatchNorm, estimate, lags, tracked_layers
-from dynsurgeon.training.calibrate import calibrate, has_identical_kernels
+from dynsurgeon.training.calibrate import calibrate
 from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.listener import Listener, watched
 from dynsurgeon.training.finetune.loading import even_batches, plain_batches
@@ -118,7 +118,7 @@ def is_fresh(model: nn.Module) -> bool:
     """
     convolutions = [m for m in model.modules() if isinstance(m, DynamicConv) and m.experts > 1]
     return bool(convolutions) and all(
-        has_identical_kernels(conv) and not _was_fitted(conv.attention) for conv in convolutions
+        conv.has_identical_kernels and not _was_fitted(conv.attention) for conv in convolutions
     )
 
 
