@@ -33,19 +33,26 @@ if TYPE_CHECKING:
     )
     from dynsurgeon.export import ExportResult, export_onnx
     from dynsurgeon.operators import (
+        ActivationLayer,
+        ConvolutionLayer,
         DynamicConv1d,
         DynamicConv2d,
         DynamicConv3d,
         DynamicConvTranspose1d,
         DynamicConvTranspose2d,
         DynamicConvTranspose3d,
+        DynamicLayer,
         DynamicReLUA,
         DynamicReLUB,
         DynamicReLUC,
+        Head,
+        Part,
+        Temperature,
     )
     from dynsurgeon.proof.parity import check_parity
     from dynsurgeon.proof.receipt import Receipt
     from dynsurgeon.recipe import Recipe
+    from dynsurgeon.registry import Operator, operator_names, register_operator
     from dynsurgeon.storage import load, save
     from dynsurgeon.surgery.cut import convert
     from dynsurgeon.surgery.inputs import Inputs
@@ -72,7 +79,9 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "ExportError",
         "ModelNotFoundError",
         "NoSiteError",
+        "Operator",
         "ParityError",
+        "Part",
         "PatternError",
         "RestoreError",
         "StorageError",
@@ -83,19 +92,26 @@ _MODULES: dict[str, tuple[str, ...]] = {
     ),
     "export": ("ExportResult", "export_onnx"),
     "operators": (
+        "ActivationLayer",
+        "ConvolutionLayer",
         "DynamicConv1d",
         "DynamicConv2d",
         "DynamicConv3d",
         "DynamicConvTranspose1d",
         "DynamicConvTranspose2d",
         "DynamicConvTranspose3d",
+        "DynamicLayer",
         "DynamicReLUA",
         "DynamicReLUB",
         "DynamicReLUC",
+        "Head",
+        "Part",
+        "Temperature",
     ),
     "proof.parity": ("check_parity",),
     "proof.receipt": ("Receipt",),
     "recipe": ("Recipe",),
+    "registry": ("Operator", "operator_names", "register_operator"),
     "storage": ("load", "save"),
     "surgery.cut": ("convert",),
     "surgery.inputs": ("Inputs",),
@@ -117,9 +133,11 @@ _MODULES: dict[str, tuple[str, ...]] = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "ActivationLayer",
     "AttentionReport",
     "BatchNormReport",
     "ConfigError",
+    "ConvolutionLayer",
     "DataError",
     "DynamicConv1d",
     "DynamicConv2d",
@@ -128,6 +146,7 @@ __all__ = [
     "DynamicConvTranspose1d",
     "DynamicConvTranspose2d",
     "DynamicConvTranspose3d",
+    "DynamicLayer",
     "DynamicReLUA",
     "DynamicReLUB",
     "DynamicReLUC",
@@ -136,10 +155,13 @@ __all__ = [
     "ExportResult",
     "FinetuneResult",
     "FinetuneSettings",
+    "Head",
     "Inputs",
     "ModelNotFoundError",
     "NoSiteError",
+    "Operator",
     "ParityError",
+    "Part",
     "PatternError",
     "Plan",
     "Receipt",
@@ -149,6 +171,7 @@ __all__ = [
     "StorageError",
     "SurgeryConfig",
     "SurgeryError",
+    "Temperature",
     "TemperatureSchedule",
     "TrainingData",
     "TrainingError",
@@ -163,8 +186,10 @@ __all__ = [
     "finetune",
     "load",
     "load_images",
+    "operator_names",
     "parameter_groups",
     "plan",
+    "register_operator",
     "restore",
     "save",
     "set_temperature",

@@ -10,8 +10,9 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from dynsurgeon.checks import require_choice
 from dynsurgeon.errors import ConfigError, suggest
 from dynsurgeon.settings import DynamicConvConfig, DynamicReLUConfig
 
@@ -131,7 +132,12 @@ def operator_named(role: Role, name: str) -> Operator:
 
 
 def operator_names(role: Role) -> list[str]:
-    """Return the names of the operators for sites of a role."""
+    """Return the names of the operators for sites of a role.
+
+    Raises:
+        ConfigError: There is no such role.
+    """
+    require_choice("role", role, get_args(Role))
     return [operator.name for operator in OPERATORS if operator.role == role]
 
 

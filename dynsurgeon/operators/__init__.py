@@ -19,6 +19,7 @@ from dynsurgeon.operators.convolution import (
     DynamicConvTranspose3d,
 )
 from dynsurgeon.operators.forms import ActivationForm
+from dynsurgeon.operators.mixture import KernelMixture
 from dynsurgeon.operators.relu import DynamicReLU, DynamicReLUA, DynamicReLUB
 from dynsurgeon.operators.relu_spatial import DynamicReLUC
 
@@ -40,6 +41,7 @@ __all__ = [
     "DynamicReLUC",
     "Head",
     "KernelAttention",
+    "KernelMixture",
     "Part",
     "Temperature",
 ]

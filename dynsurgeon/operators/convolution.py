@@ -16,8 +16,7 @@ Two starts leave a pretrained network's function as it is:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import torch
@@ -26,20 +25,14 @@ from torch import Tensor, nn
 
 from dynsurgeon.errors import UnsupportedModelError
 from dynsurgeon.operators.attention import KernelAttention
-from dynsurgeon.operators.contract import (
-    ConvolutionLayer,
-    Head,
-    Part,
-    Shape,
-    StaticConv,
-    Temperature,
-)
+from dynsurgeon.operators.contract import StaticConv
 from dynsurgeon.operators.execution import run_dynamic_convolution
 from dynsurgeon.operators.geometry import ConvGeometry
+from dynsurgeon.operators.mixture import KernelMixture
 from dynsurgeon.settings import DynamicConvConfig
 
 
-class DynamicConv(ConvolutionLayer):
+class DynamicConv(KernelMixture):
     """Base of the dynamic convolutions; use `DynamicConv2d` and its siblings.
 
     Takes the arguments of the static class, then `config`. The attributes of the static class
@@ -54,7 +47,6 @@ class DynamicConv(ConvolutionLayer):
         As the static convolution, without a batch axis too.
     """
 
-    sums_to_one = True
     static_class: ClassVar[type[StaticConv]]
     in_channels: int
     out_channels: int
@@ -64,8 +56,6 @@ class DynamicConv(ConvolutionLayer):
     dilation: tuple[int, ...]
     output_padding: tuple[int, ...]
     geometry: ConvGeometry
-    weight: nn.Parameter
-    bias: nn.Parameter | None
 
     def __init__(
         self,
@@ -196,66 +186,6 @@ class DynamicConv(ConvolutionLayer):
 
         super()._apply(apply_to_matrix, recurse)  # type: ignore[no-untyped-call]
         return self
-
-    @classmethod
-    def choices(cls, config: DynamicConvConfig) -> list[DynamicConvConfig]:
-        """Two kernels, four, eight … up to what was asked for."""
-        powers = [2**i for i in range(1, config.experts.bit_length()) if 2**i < config.experts]
-        return [replace(config, experts=k) for k in (*powers, config.experts)]
-
-    @classmethod
-    def parts(cls, config: DynamicConvConfig) -> int:
-        return config.experts
-
-    @classmethod
-    def kernels(cls, config: DynamicConvConfig) -> int:
-        return config.experts
-
-    def added_multiply_adds(self, taken: Shape, given: Shape) -> int:
-        mixing = sum(bank.numel() for bank in self.banks().values())
-        return mixing + self.attention.multiply_adds(math.prod(taken[2:]))
-
-    def heads(self) -> Iterable[Head]:
-        attention = self.attention
-        yield Head(attention.fc2, float(attention.temperature), attention.fc1)
-
-    def banks(self) -> Mapping[str, nn.Parameter]:
-        return {"weight": self.weight, **({} if self.bias is None else {"bias": self.bias})}
-
-    @property
-    def has_identical_kernels(self) -> bool:
-        """Whether the kernels are one and the same, so that the attention means nothing."""
-        banks = self.banks().values()
-        return all(torch.equal(bank, bank[:1].expand_as(bank)) for bank in banks)
-
-    def static_obstacle(self) -> str | None:
-        if self.has_identical_kernels or not bool(self.attention.fc2.weight.any()):
-            return None
-        return f"has {self.experts} kernels that differ, and attention that depends on its input"
-
-    def static_parameters(self) -> dict[str, nn.Parameter | None]:
-        return {"weight": self._mixed(self.weight), "bias": self._mixed(self.bias)}
-
-    def _mixed(self, bank: nn.Parameter | None) -> nn.Parameter | None:
-        if bank is None:
-            return None
-        kernel = bank[0].clone()
-        if not self.has_identical_kernels:
-            logits = self.attention.fc2.bias / self.attention.temperature
-            kernel = (torch.softmax(logits, dim=0) @ bank.flatten(1)).view_as(kernel)
-        return nn.Parameter(kernel, bank.requires_grad)
-
-    @classmethod
-    def expected(cls, settings: Mapping[str, Any], channels: int | None) -> dict[str, Shape]:
-        return {"weight": (settings.get("experts", -1),)}
-
-    def temperatures(self) -> Iterable[Temperature]:
-        yield Temperature(self.attention, "kernels")
-
-    def part(self, name: str, parameter: nn.Parameter) -> Part:
-        if name.startswith("attention."):
-            return Part("attention", decays=parameter.dim() > 1)
-        return Part("bank", math.sqrt(self.experts), decays=name == "weight")
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
