@@ -21,6 +21,7 @@ from dynsurgeon.settings import (
     DynamicConvConfig,
     DynamicReLUConfig,
     GateConfig,
+    ODConvConfig,
     ScaleConfig,
     ShiftMaxConfig,
 )
@@ -85,6 +86,7 @@ class Operator:
 
 OPERATORS: list[Operator] = [
     Operator("dynamic", "conv", DynamicConvConfig, "dynsurgeon.operators.table:CONVOLUTIONS"),
+    Operator("odconv", "conv", ODConvConfig, "dynsurgeon.operators.odconv:ODConv"),
     Operator("scale", "conv", ScaleConfig, "dynsurgeon.operators.scale:ScaledConv"),
     Operator("dcd", "conv", DCDConfig, "dynsurgeon.operators.dcd:LAYERS"),
     Operator("condconv", "conv", CondConvConfig, "dynsurgeon.operators.condconv:CondConv"),

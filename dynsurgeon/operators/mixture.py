@@ -16,17 +16,24 @@ class KernelMixture(BankLayer):
     """A convolution with K kernels and a `KernelAttention` over them.
 
     Attributes:
-        attention: The attention, with the temperature as its buffer.
+        attention: The attention, with the temperature as its buffer. An `ODConv` of one kernel
+            has none.
     """
 
     attention: KernelAttention
+
+    @property
+    def mixes(self) -> bool:
+        """Whether there is an attention."""
+        return "attention" in self._modules
 
     def attention_multiply_adds(self, positions: int) -> int:
         return self.attention.multiply_adds(positions)
 
     def heads(self) -> Iterable[Head]:
-        attention = self.attention
-        yield Head(attention.fc2, float(attention.temperature), attention.fc1)
+        if self.mixes:
+            attention = self.attention
+            yield Head(attention.fc2, float(attention.temperature), attention.fc1)
 
     def static_obstacle(self) -> str | None:
         if self.has_identical_kernels or not bool(self.attention.fc2.weight.any()):
@@ -44,7 +51,8 @@ class KernelMixture(BankLayer):
         return nn.Parameter(kernel, bank.requires_grad)
 
     def temperatures(self) -> Iterable[Temperature]:
-        yield Temperature(self.attention, "kernels")
+        if self.mixes:
+            yield Temperature(self.attention, "kernels")
 
     def part(self, name: str, parameter: nn.Parameter) -> Part:
         if name.startswith("attention."):
