@@ -37,7 +37,7 @@ def test_every_convolution_has_its_operator() -> None:
 
 
 def test_operators_are_found_by_name() -> None:
-    assert len(layer_classes()) == len(CONVOLUTIONS) + len(RELUS)
+    assert {k.__name__ for k in (*CONVOLUTIONS.values(), *RELUS.values())} <= set(layer_classes())
     for name, operator in layer_classes().items():
         assert operator.__name__ == name
     assert {kind: RELUS[kind].__name__ for kind in RELUS} == {

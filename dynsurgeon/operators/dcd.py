@@ -72,18 +72,23 @@ class DecomposedConv(ConstantConvolution):
         x, geometry = self.pad(x), self.geometry
         edges: list[int] = []
         for axis in reversed(range(geometry.spatial)):
+            left, right = self._padding(axis)
+            middle = geometry.dilation[axis] * ((self.kernel_size[axis] - 1) // 2)
             reach = geometry.dilation[axis] * (self.kernel_size[axis] - 1)
-            padded = 0 if geometry.padding == "valid" else reach
-            if not isinstance(geometry.padding, str):
-                padded = 2 * geometry.padding[axis]
-            before = (reach - padded) // 2  # places cut off; below 0 places added
-            edges += [-before, -(reach - padded - before)]
+            edges += [left - middle, right - (reach - middle)]  # below 0 places are cut off
         x = F.pad(x, edges) if any(edges) else x
         steps = geometry.stride
         for axis, step in enumerate(steps):
             if step > 1:
                 x = x[(slice(None),) * (axis + 2) + (slice(None, None, step),)]
         return x
+
+    def _padding(self, axis: int) -> tuple[int, int]:
+        padding = self.geometry.padding
+        if not isinstance(padding, str):
+            return padding[axis], padding[axis]
+        reach = self.geometry.dilation[axis] * (self.kernel_size[axis] - 1)
+        return (0, 0) if padding == "valid" else (reach // 2, reach - reach // 2)
 
     def heads(self) -> Iterable[Head]:
         yield Head(self.fc_filters, THETA_REACH, self.fc1)

@@ -33,6 +33,7 @@ from dynsurgeon.operators.constant import doubled_sigmoid
 from dynsurgeon.operators.contract import Head, Part, Shape, StaticConv
 from dynsurgeon.operators.execution import run_dynamic_convolution
 from dynsurgeon.operators.execution.mixing import mix
+from dynsurgeon.operators.execution.plain import stacked
 from dynsurgeon.operators.geometry import ConvGeometry, edges_of
 from dynsurgeon.operators.mixture import KernelMixture
 from dynsurgeon.operators.scale import THETA_REACH
@@ -125,6 +126,14 @@ class ODConv(KernelMixture):
 
     def _convolve(self, x: Tensor, pi: Tensor, places: Tensor) -> Tensor:
         """Convolve each sample with its own mixture, its places scaled."""
+        y = self._by_places(x, pi, places) if _is_free(x) else self._by_groups(x, pi, places)
+        if self.bias is None:
+            return y
+        biases = mix(pi, self.bias) if self.mixes else self.bias
+        return y + biases.view(-1, self.out_channels, *[1] * self.geometry.spatial).to(y.dtype)
+
+    def _by_groups(self, x: Tensor, pi: Tensor, places: Tensor) -> Tensor:
+        """Fold the batch into the groups of one convolution."""
         batch, kernel = len(x), self.weight.shape[1:]
         mixed = mix(pi, self.weight.flatten(1)) if self.mixes else self.weight.flatten(1)
         ones = [1] * (len(kernel) - self.geometry.spatial)
@@ -132,11 +141,19 @@ class ODConv(KernelMixture):
         kernels = (mixed.view(-1, *kernel) * scale).flatten(0, 1)
         folded = x.reshape(1, batch * x.shape[1], *x.shape[2:])
         y = self.geometry.convolve(folded, kernels.to(x.dtype), None, batch * self.geometry.groups)
-        y = y.view(batch, -1, *y.shape[2:])
-        if self.bias is None:
-            return y
-        biases = mix(pi, self.bias) if self.mixes else self.bias
-        return y + biases.view(-1, self.out_channels, *[1] * self.geometry.spatial).to(y.dtype)
+        return y.view(batch, -1, *y.shape[2:])
+
+    def _by_places(self, x: Tensor, pi: Tensor, places: Tensor) -> Tensor:
+        """Convolve once for each kernel and place: dear, but the same graph for every batch."""
+        count = places.shape[1]
+        masks = torch.eye(count, dtype=self.weight.dtype, device=x.device)
+        masks = masks.view(count, 1, 1, *self.kernel_size)
+        kernels = (self.weight.unsqueeze(1) * masks).flatten(0, 1)
+        shares = (pi.unsqueeze(2) * places.unsqueeze(1)).flatten(1)
+        # An empty first kernel makes the shares sum to 1, as the form of execution wants it.
+        bank = torch.cat([torch.zeros_like(kernels[:1]), kernels])
+        shares = torch.cat([1 - shares.sum(1, keepdim=True), shares], 1)
+        return stacked(x, shares.to(x.dtype), bank, None, self.geometry)
 
     def heads(self) -> Iterable[Head]:
         yield from super().heads()
@@ -173,6 +190,11 @@ class ODConv(KernelMixture):
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
         return f"{text}, bias={self.bias is not None}, experts={self.experts}"
+
+
+def _is_free(x: Tensor) -> bool:
+    """Whether no groups can be made of the batch: it is empty, or free in a traced graph."""
+    return isinstance(x.shape[0], torch.SymInt) or x.shape[0] == 0
 
 
 def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:

@@ -25,7 +25,9 @@ from dynsurgeon.operators.contract import ActivationLayer, Head, Part, Shape
 from dynsurgeon.operators.forms import SMOOTH_FUNCTIONS, ActivationForm
 from dynsurgeon.operators.lines import maximum_of_lines
 from dynsurgeon.operators.overwrite import overwrite
-from dynsurgeon.settings import DynamicReLUConfig
+from dynsurgeon.settings import DynamicReLUConfig, ShiftMaxConfig
+
+LinesConfig: TypeAlias = DynamicReLUConfig | ShiftMaxConfig
 
 Lines: TypeAlias = Callable[["DynamicReLU", Tensor], Tensor]
 
@@ -67,13 +69,14 @@ class DynamicReLU(ActivationLayer):
 
     per_channel: ClassVar[bool]
     start_scale: ClassVar[float] = 1.0
+    default_config: ClassVar[type[LinesConfig]] = DynamicReLUConfig
     alpha: Tensor
     beta: Tensor
 
     def __init__(
         self,
         channels: int,
-        config: DynamicReLUConfig | None = None,
+        config: LinesConfig | None = None,
         *,
         form: ActivationForm | None = None,
         alpha: Tensor | None = None,
@@ -83,7 +86,7 @@ class DynamicReLU(ActivationLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.config = config or DynamicReLUConfig()
+        self.config: LinesConfig = config or self.default_config()
         self.form = form or ActivationForm()
         self.channels, self.inplace = channels, inplace
         alpha = self._start_slopes() if alpha is None else alpha
@@ -137,7 +140,7 @@ class DynamicReLU(ActivationLayer):
         cls,
         form: ActivationForm,
         channels: int,
-        config: DynamicReLUConfig,
+        config: LinesConfig,
         *,
         inplace: bool = False,
         device: torch.device | str | None = None,
@@ -147,7 +150,7 @@ class DynamicReLU(ActivationLayer):
         return cls(channels, config, form=form, inplace=inplace, device=device, dtype=dtype)
 
     @classmethod
-    def obstacle(cls, form: ActivationForm, config: DynamicReLUConfig) -> str | None:
+    def obstacle(cls, form: ActivationForm, config: LinesConfig) -> str | None:
         name = form.function
         if form.smooth and not config.smooth:
             return (
@@ -207,7 +210,7 @@ class DynamicReLU(ActivationLayer):
         return list(rows[0].unbind(1)), list(rows[1].unbind(1))
 
     @classmethod
-    def parts(cls, config: DynamicReLUConfig) -> int:
+    def parts(cls, config: LinesConfig) -> int:
         return config.pieces
 
     def added_multiply_adds(self, taken: Shape, given: Shape) -> int:

@@ -42,7 +42,7 @@ class DynamicReLUC(DynamicReLU):
         self.spatial = nn.Linear(channels, 1, **like)
         nn.init.zeros_(self.spatial.weight)
         nn.init.zeros_(self.spatial.bias)
-        tau = torch.tensor(self.config.temperature, **like)
+        tau = torch.tensor((config or DynamicReLUConfig()).temperature, **like)
         self.register_buffer("temperature", tau)
 
     def maximum_of_lines(self, x: Tensor) -> Tensor:

@@ -24,7 +24,8 @@ class ShiftMax(DynamicReLU):
     """Dynamic Shift-Max: lines a sample and channel over two channels; see `DynamicReLU`."""
 
     per_channel = True
-    config: ShiftMaxConfig  # type: ignore[assignment]
+    default_config = ShiftMaxConfig
+    config: ShiftMaxConfig
 
     def rows(self) -> int:
         """Two slopes a piece, and an offset if there are any."""
