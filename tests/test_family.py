@@ -52,7 +52,8 @@ LAYERS: dict[str, tuple[type[ConvolutionLayer], list[Any]]] = {
 def convolve(static: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Run a static convolution on one sample with another kernel."""
     state = {"weight": weight, **({} if bias is None else {"bias": bias})}
-    y: Tensor = torch.func.functional_call(static, state, x[None])[0]
+    run: Any = torch.func.functional_call
+    y: Tensor = run(static, state, x[None])[0]
     return y
 
 
