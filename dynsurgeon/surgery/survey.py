@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from dynsurgeon.errors import ConfigError
+from dynsurgeon.errors import ConfigError, first_line
 from dynsurgeon.surgery.calls import CallKey
 from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.observe import Call, Observer, OwnerRun
 from dynsurgeon.surgery.run import MODES, Mode, batch_size, copied, preserved, widened
 from dynsurgeon.surgery.structure import Structure, merged, structure_of
-from dynsurgeon.surgery.trace import first_line
 
 VARIES = object()
 """Marks an argument that is a tensor, or not the same in every run."""
