@@ -35,8 +35,8 @@ from torch import nn
 import dynsurgeon as ds
 from dynsurgeon.inputs import DETECTORS, example_inputs
 from dynsurgeon.models import build_model, torchvision_names
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.run import run_model, tensors_of
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.run import run_model, tensors_of
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from dynsurgeon.export.session import Session
 from dynsurgeon.export.signature import tensors
-from dynsurgeon.proof.inputs import fresh_inputs
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.fresh import fresh_inputs
+from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.plan_table import human
 
 from .render import print_table, say

@@ -14,8 +14,8 @@ import dynsurgeon as ds
 from dynsurgeon.errors import StorageError
 from dynsurgeon.inputs import default_input_size, example_inputs
 from dynsurgeon.models import build_model, source_of
+from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.storage import read_recipe
-from dynsurgeon.surgery.inputs import Inputs
 
 from .arguments import parse_model_arguments, parse_size
 from .options import ModelOptions

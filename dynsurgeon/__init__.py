@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from dynsurgeon.proof.parity import check_parity
     from dynsurgeon.proof.receipt import Receipt
     from dynsurgeon.recipe import Recipe
+    from dynsurgeon.running.inputs import Inputs
     from dynsurgeon.storage import load, save
     from dynsurgeon.surgery.cut import convert
-    from dynsurgeon.surgery.inputs import Inputs
     from dynsurgeon.surgery.plan import plan
     from dynsurgeon.surgery.planned import Plan, Site
     from dynsurgeon.surgery.restore import restore
@@ -98,7 +98,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "recipe": ("Recipe",),
     "storage": ("load", "save"),
     "surgery.cut": ("convert",),
-    "surgery.inputs": ("Inputs",),
+    "running.inputs": ("Inputs",),
     "surgery.plan": ("plan",),
     "surgery.planned": ("Plan", "Site"),
     "surgery.restore": ("restore",),

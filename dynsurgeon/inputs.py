@@ -13,7 +13,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.models import source_of
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 DETECTORS = (
     GeneralizedRCNN,

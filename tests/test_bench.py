@@ -21,7 +21,7 @@ from dynsurgeon.measure.engines import ENGINES, Twins
 from dynsurgeon.measure.interleave import Timing
 from dynsurgeon.measure.session import timed_session
 from dynsurgeon.measure.threads import torch_threads
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 
 @pytest.fixture

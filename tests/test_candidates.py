@@ -7,8 +7,8 @@ from nets import TinyNet
 from surgery_nets import Flow, Grandparent, SharedPReLU, images
 from torch import nn
 
+from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.candidates import Candidate, find_candidates
-from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.survey import survey_model
 
 

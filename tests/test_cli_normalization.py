@@ -11,7 +11,7 @@ from torch import nn
 from dynsurgeon.cli.loading import Subject
 from dynsurgeon.cli.normalization import statistics_of
 from dynsurgeon.errors import ConfigError, StorageError
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.training.finetune.transforms import IMAGENET
 
 

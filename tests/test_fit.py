@@ -16,8 +16,8 @@ from torch import nn
 import dynsurgeon as ds
 from dynsurgeon.config import DynamicConvConfig, MeasureConfig
 from dynsurgeon.operators import DynamicConv
+from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.draft import Variant
-from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.latency import Meter
 from dynsurgeon.surgery.plan import plan_in_place
 from dynsurgeon.surgery.planned import Latency, Plan

@@ -16,7 +16,7 @@ import dynsurgeon as ds
 from dynsurgeon.config import MeasureConfig
 from dynsurgeon.measure import interleave
 from dynsurgeon.measure.interleave import Timing
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.latency import FLOOR, OnnxMeter
 
 TIMES = {"static": (2.0, 1.0, 3.0), "0": (2.0, 1.5, 4.0), "1": (0.5, 0.6, 0.7), "dynamic": (3.0,)}

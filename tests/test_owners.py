@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from surgery_nets import Arguments, Block, Flow, Inner, Kernels, images, reasons
 from torch import Tensor, fx, nn
 
+from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.candidates import Candidate, find_candidates
-from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.owners import (
     constants_of,
     group_by_owner,

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from surgery_nets import Flow, Reading, images
 from torch import Tensor, nn
 
+from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.candidates import Candidate, find_candidates
-from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.rehearse import (
     same_function,
     same_tensors,

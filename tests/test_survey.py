@@ -10,7 +10,7 @@ from surgery_nets import Arguments, Flow, images
 from torch import Tensor, nn
 
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.survey import VARIES, Survey, survey_model
 
 

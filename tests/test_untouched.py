@@ -42,7 +42,7 @@ from dynsurgeon.export.perturb import perturbed_state
 from dynsurgeon.export.running import run
 from dynsurgeon.measure.bench import bench
 from dynsurgeon.measure.engines import Twins
-from dynsurgeon.surgery.inputs import Inputs, as_inputs
+from dynsurgeon.running.inputs import Inputs, as_inputs
 
 Build = Callable[[], Any]
 

@@ -29,7 +29,7 @@ from dynsurgeon.export.target import Target
 from dynsurgeon.operators.execution import Form, forced_form
 from dynsurgeon.operators.geometry import ConvGeometry
 from dynsurgeon.operators.relu import DynamicReLU, Lines, forced_lines
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 LONGEST_MESSAGE = 240
 """Letters of torch's own message that are passed on."""

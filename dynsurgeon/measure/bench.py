@@ -13,9 +13,9 @@ from dynsurgeon.errors import ConfigError, UnsupportedModelError, suggest
 from dynsurgeon.measure.engines import DYNAMIC, ENGINES, STATIC, Twins
 from dynsurgeon.measure.interleave import Comparison, Timing, interleaved
 from dynsurgeon.measure.threads import torch_threads
-from dynsurgeon.proof.inputs import fresh_inputs
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.snapshot import unchanged
+from dynsurgeon.running.fresh import fresh_inputs
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.snapshot import unchanged
 
 Step = Callable[[str], None]
 

@@ -18,7 +18,7 @@ from torch import nn
 from dynsurgeon.export import export_onnx
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.measure.session import timed_session
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 Calls = dict[str, Callable[[], object]]
 

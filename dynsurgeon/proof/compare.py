@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from dynsurgeon.errors import ConfigError, first_line
 from dynsurgeon.recipe import Recipe
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.run import MODES, Mode, copied, preserved, run_model, tensors_of, widened
 from dynsurgeon.surgery.observe import Call, Observer
-from dynsurgeon.surgery.run import MODES, Mode, copied, preserved, run_model, tensors_of, widened
 from dynsurgeon.surgery.unshare import unshared_activations
 
 Difference = tuple[float, float]

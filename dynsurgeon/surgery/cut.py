@@ -15,10 +15,13 @@ from dynsurgeon.operators import DynamicConv
 from dynsurgeon.operators.execution import forced_form, one_by_one
 from dynsurgeon.operators.table import DYNAMIC_OPERATORS
 from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe, attach_recipe
+from dynsurgeon.running.copying import copy_of, double_of
+from dynsurgeon.running.inputs import Inputs, as_inputs
+from dynsurgeon.running.randomness import forked_random
+from dynsurgeon.running.run import MODES, as_double, run_model
 from dynsurgeon.surgery.accept import check_model, check_static
 from dynsurgeon.surgery.become import become
 from dynsurgeon.surgery.build import build_conv, build_relu
-from dynsurgeon.surgery.copying import copy_of, double_of
 from dynsurgeon.surgery.functional import (
     OPERANDS,
     PARAMETERS,
@@ -27,15 +30,12 @@ from dynsurgeon.surgery.functional import (
     operand_names,
     operand_nodes,
 )
-from dynsurgeon.surgery.inputs import Inputs, as_inputs
 from dynsurgeon.surgery.plan import plan_in_place
 from dynsurgeon.surgery.planned import Plan
 from dynsurgeon.surgery.proxies import TraceRefusal
-from dynsurgeon.surgery.randomness import forked_random
 from dynsurgeon.surgery.rehearse import same_function
 from dynsurgeon.surgery.restore import restore
 from dynsurgeon.surgery.rewrite import rewrite_forward
-from dynsurgeon.surgery.run import MODES, as_double, run_model
 from dynsurgeon.surgery.trace import OwnerTrace, trace_owner
 from dynsurgeon.surgery.unshare import unshare_activations, unshared_activations
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dynsurgeon.surgery.randomness import random_state, same_random_state
-from dynsurgeon.surgery.snapshot import Snapshot
+from dynsurgeon.running.randomness import random_state, same_random_state
+from dynsurgeon.running.snapshot import Snapshot
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 from torch import nn
 
 from dynsurgeon.errors import NoSiteError
+from dynsurgeon.running.copying import copy_of
+from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.budget import Option, broken, capacity, choose, total
 from dynsurgeon.surgery.candidates import Candidate
-from dynsurgeon.surgery.copying import copy_of
 from dynsurgeon.surgery.draft import Decision, Draft, Variant
-from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.latency import Meter, OnnxMeter
 from dynsurgeon.surgery.plan_table import human
 from dynsurgeon.surgery.planned import Latency, Plan

@@ -19,8 +19,8 @@ from dynsurgeon.config import MeasureConfig
 from dynsurgeon.errors import ExportError
 from dynsurgeon.measure.interleave import Timing
 from dynsurgeon.operators.convolution import StaticConv
+from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.draft import Variant
-from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.planned import Latency
 from dynsurgeon.surgery.probe import Shape, dynamic_probe, probe_input, static_probe
 
@@ -149,7 +149,7 @@ class OnnxMeter:
         from dynsurgeon.export.signature import tensors
         from dynsurgeon.measure.interleave import interleaved
         from dynsurgeon.measure.session import timed_session
-        from dynsurgeon.proof.inputs import tiled
+        from dynsurgeon.running.fresh import tiled
 
         fed = tensors(tiled(inputs, 1))
         calls = {n: timed_session(p, fed, threads=self._threads) for n, p in files.items()}

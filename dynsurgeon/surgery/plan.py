@@ -8,12 +8,13 @@ from torch import nn
 
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import ConfigError
+from dynsurgeon.running.copying import copy_of
+from dynsurgeon.running.inputs import Inputs, as_inputs
+from dynsurgeon.running.snapshot import unchanged
 from dynsurgeon.surgery.accept import check_model, check_static
 from dynsurgeon.surgery.candidates import Candidate, find_candidates
-from dynsurgeon.surgery.copying import copy_of
 from dynsurgeon.surgery.draft import Draft
 from dynsurgeon.surgery.fit import fit_budgets
-from dynsurgeon.surgery.inputs import Inputs, as_inputs
 from dynsurgeon.surgery.judge import judge_candidates
 from dynsurgeon.surgery.latency import Meter
 from dynsurgeon.surgery.owners import Traces, refuse, trace_owners
@@ -21,7 +22,6 @@ from dynsurgeon.surgery.planned import Plan
 from dynsurgeon.surgery.presets import apply_preset
 from dynsurgeon.surgery.rehearse import unfaithful_owners, visible_writes
 from dynsurgeon.surgery.select import check_patterns
-from dynsurgeon.surgery.snapshot import unchanged
 from dynsurgeon.surgery.survey import Survey, survey_model
 from dynsurgeon.surgery.unshare import unshare_activations
 

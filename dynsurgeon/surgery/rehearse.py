@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from dynsurgeon.running.run import Mode, copied, preserved, tensors_of
 from dynsurgeon.surgery.candidates import Candidate
 from dynsurgeon.surgery.observe import Call, Observer
 from dynsurgeon.surgery.rewrite import rewrite_forward, undo_rewrite
-from dynsurgeon.surgery.run import Mode, copied, preserved, tensors_of
 from dynsurgeon.surgery.survey import Survey
 from dynsurgeon.surgery.trace import OwnerTrace
 

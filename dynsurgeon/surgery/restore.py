@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from dynsurgeon.errors import RestoreError
 from dynsurgeon.operators import DynamicConv, DynamicReLU, DynamicReLUC
 from dynsurgeon.recipe import ATTRIBUTE, OwnerRecipe, Recipe, recipe_of
+from dynsurgeon.running.copying import copy_of
 from dynsurgeon.surgery.become import become_former
-from dynsurgeon.surgery.copying import copy_of
 from dynsurgeon.surgery.functional import OPERANDS, PARAMETERS
 from dynsurgeon.surgery.rewrite import undo_rewrite
 

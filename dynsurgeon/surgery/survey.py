@@ -13,10 +13,10 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from dynsurgeon.errors import ConfigError, first_line
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.run import MODES, Mode, batch_size, copied, preserved, widened
 from dynsurgeon.surgery.calls import CallKey
-from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.observe import Call, Observer, OwnerRun
-from dynsurgeon.surgery.run import MODES, Mode, batch_size, copied, preserved, widened
 from dynsurgeon.surgery.structure import Structure, merged, structure_of
 
 VARIES = object()

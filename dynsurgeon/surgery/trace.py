@@ -16,13 +16,13 @@ import torch
 from torch import fx, nn
 
 from dynsurgeon.operators.table import FUNCTIONS, METHODS
+from dynsurgeon.running.randomness import forked_random
+from dynsurgeon.running.run import MODES, Mode
 from dynsurgeon.surgery.calls import CallCounter, CallKey, is_operator
 from dynsurgeon.surgery.effects import SideEffects
 from dynsurgeon.surgery.explain import explain
 from dynsurgeon.surgery.facts import Facts, Unknown, depends_on_sizes
 from dynsurgeon.surgery.proxies import OwnerProxy, TraceRefusal, refuse_forward
-from dynsurgeon.surgery.randomness import forked_random
-from dynsurgeon.surgery.run import MODES, Mode
 from dynsurgeon.surgery.structure import Structure
 
 Constant = bool | int | float | str | None

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dynsurgeon.errors import ConfigError, DataError
-from dynsurgeon.surgery.run import run_model
+from dynsurgeon.running.run import run_model
 from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.head import count_classes
 from dynsurgeon.training.finetune.loading import Sharing

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynsurgeon.errors import TrainingError
-from dynsurgeon.surgery.copying import copy_of
-from dynsurgeon.surgery.randomness import seed_random
+from dynsurgeon.running.copying import copy_of
+from dynsurgeon.running.randomness import seed_random
 from dynsurgeon.training.batch_norm import batch_statistics, tracked_layers
 from dynsurgeon.training.finetune.arm import train_mode
 from dynsurgeon.training.finetune.data import Images, TrainingData

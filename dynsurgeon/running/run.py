@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.randomness import forked_random, seed_random
-from dynsurgeon.surgery.snapshot import Snapshot
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.randomness import forked_random, seed_random
+from dynsurgeon.running.snapshot import Snapshot
 
 Mode = Literal["eval", "train"]
 MODES: tuple[Mode, ...] = ("eval", "train")

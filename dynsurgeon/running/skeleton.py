@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dynsurgeon.surgery.copying import copy_of
+from dynsurgeon.running.copying import copy_of
 
 
 def skeleton_of(model: nn.Module) -> nn.Module:

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 import dynsurgeon as ds
 from dynsurgeon.export.existing import verify_onnx
 from dynsurgeon.measure.engines import Twins, eager
-from dynsurgeon.surgery.inputs import Inputs, as_inputs
+from dynsurgeon.running.inputs import Inputs, as_inputs
 
 X = torch.zeros(1)
 
