@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dynsurgeon.errors import ConfigError, StorageError
-from dynsurgeon.models import source_of
+from dynsurgeon.models.names import source_of
 from dynsurgeon.training.finetune.data import Statistics
 from dynsurgeon.training.finetune.transforms import IMAGENET
 

@@ -14,7 +14,7 @@ from nets import perturb_
 from torch import nn
 
 import dynsurgeon as ds
-from dynsurgeon.models import build_model
+from dynsurgeon.models.names import build_model
 
 __all__ = ["cli"]
 

@@ -17,7 +17,7 @@ from cli_helpers import SIZE, CommandLine, cli
 from finetune_helpers import write_idx, write_images
 
 import dynsurgeon as ds
-from dynsurgeon.models import build_model
+from dynsurgeon.models.names import build_model
 
 __all__ = ["cli"]
 

@@ -7,8 +7,8 @@ from cli_helpers import SIZE, CommandLine, cli
 
 import dynsurgeon as ds
 from dynsurgeon.cli.plan import HEADER
-from dynsurgeon.inputs import example_inputs
-from dynsurgeon.models import build_model
+from dynsurgeon.models.inputs import example_inputs
+from dynsurgeon.models.names import build_model
 
 __all__ = ["cli"]
 

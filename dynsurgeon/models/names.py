@@ -18,9 +18,9 @@ from typing import Any, Literal, cast
 from torch import nn
 from torchvision import models as zoo
 
-from dynsurgeon.callables import call_spec
 from dynsurgeon.errors import ConfigError, ModelNotFoundError, WeightsError, suggest
-from dynsurgeon.weights import (
+from dynsurgeon.models.callables import call_spec
+from dynsurgeon.models.weights import (
     WAYS_OUT,
     choose_weights,
     downloading,

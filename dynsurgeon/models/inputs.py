@@ -12,7 +12,7 @@ from torchvision import models as zoo
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.models import source_of
+from dynsurgeon.models.names import source_of
 from dynsurgeon.running.inputs import Inputs
 
 DETECTORS = (
