@@ -10,11 +10,11 @@ from typing import Any
 from torch import nn
 
 import dynsurgeon as ds
+from dynsurgeon.bench.engines import ENGINES, Twins
+from dynsurgeon.bench.rows import bench, check_engines
 from dynsurgeon.config import SurgeryConfig
-from dynsurgeon.measure.bench import bench, check_engines
-from dynsurgeon.measure.engines import ENGINES, Twins
-from dynsurgeon.measure.machine import describe_machine
-from dynsurgeon.measure.noise import noise_warning, others_load
+from dynsurgeon.timing.machine import describe_machine
+from dynsurgeon.timing.noise import noise_warning, others_load
 
 from .bench import BenchModelOptions, TimingOptions
 from .conversion import versions

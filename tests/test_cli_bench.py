@@ -19,7 +19,7 @@ QUICK = ("--engine", "eager", "--threads", 1, "--rounds", 2)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is idle, whatever this one is doing."""
     monkeypatch.setattr("dynsurgeon.cli.benching.others_load", lambda: 0.0)
-    monkeypatch.setattr("dynsurgeon.measure.interleave.Timing.spread", 0.01)
+    monkeypatch.setattr("dynsurgeon.timing.interleave.Timing.spread", 0.01)
 
 
 @pytest.mark.usefixtures("quiet")
@@ -67,7 +67,7 @@ def test_a_failed_engine_is_a_row(cli: CommandLine, monkeypatch: pytest.MonkeyPa
         raise RuntimeError("no C++ compiler")
 
     monkeypatch.setitem(
-        __import__("dynsurgeon.measure.engines", fromlist=["ENGINES"]).ENGINES,
+        __import__("dynsurgeon.bench.engines", fromlist=["ENGINES"]).ENGINES,
         "compile",
         no_compiler,
     )

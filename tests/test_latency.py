@@ -14,10 +14,10 @@ from torch import nn
 
 import dynsurgeon as ds
 from dynsurgeon.config import MeasureConfig
-from dynsurgeon.measure import interleave
-from dynsurgeon.measure.interleave import Timing
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.latency import FLOOR, OnnxMeter
+from dynsurgeon.timing import interleave
+from dynsurgeon.timing.interleave import Timing
 
 TIMES = {"static": (2.0, 1.0, 3.0), "0": (2.0, 1.5, 4.0), "1": (0.5, 0.6, 0.7), "dynamic": (3.0,)}
 

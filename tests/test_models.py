@@ -14,6 +14,7 @@ from cli_helpers import needs_timm
 from torch import nn
 
 from dynsurgeon.errors import ConfigError, ModelNotFoundError, WeightsError
+from dynsurgeon.models import names as models
 from dynsurgeon.models.names import (
     build_model,
     float_weights,
@@ -21,7 +22,6 @@ from dynsurgeon.models.names import (
     timm_names,
     torchvision_names,
 )
-from dynsurgeon.models.names import names as models
 
 RESNETS = ["resnet18", pytest.param("timm:resnet18", marks=needs_timm)]
 FAMILIES = (

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 import dynsurgeon as ds
+from dynsurgeon.bench.engines import Twins, eager
 from dynsurgeon.export.existing import verify_onnx
-from dynsurgeon.measure.engines import Twins, eager
 from dynsurgeon.running.inputs import Inputs, as_inputs
 
 X = torch.zeros(1)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dynsurgeon.measure import store
-from dynsurgeon.measure.store import TimeStore, code_digest, times_file
+from dynsurgeon.timing import store
+from dynsurgeon.timing.store import TimeStore, code_digest, times_file
 
 
 def test_times_are_there_in_the_next_run(tmp_path: Path) -> None:

@@ -17,12 +17,12 @@ from torch import nn
 
 from dynsurgeon.config import MeasureConfig
 from dynsurgeon.errors import ExportError
-from dynsurgeon.measure.interleave import Timing
 from dynsurgeon.operators.convolution import StaticConv
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.draft import Variant
 from dynsurgeon.surgery.planned import Latency
 from dynsurgeon.surgery.probe import Shape, dynamic_probe, probe_input, static_probe
+from dynsurgeon.timing.interleave import Timing
 
 PROBE_ROUNDS, PROBE_SECONDS = 50, 3.0
 STATIC, DYNAMIC, STATIC_PROBE = "static", "dynamic", "static-probe"
@@ -54,7 +54,7 @@ class OnnxMeter:
     """
 
     def __init__(self, model: nn.Module, inputs: Inputs, config: MeasureConfig) -> None:
-        from dynsurgeon.measure.store import TimeStore, times_file
+        from dynsurgeon.timing.store import TimeStore, times_file
 
         self._model, self._inputs = model, inputs
         self._config = config
@@ -127,7 +127,7 @@ class OnnxMeter:
 
     def _write(self, model: nn.Module, name: str, inputs: Any = None) -> Path:
         from dynsurgeon.export import export_onnx
-        from dynsurgeon.measure.threads import torch_threads
+        from dynsurgeon.timing.threads import torch_threads
 
         path = Path(self._folder.name) / f"{name}.onnx"
         inputs = self._inputs if inputs is None else inputs
@@ -147,9 +147,9 @@ class OnnxMeter:
         self, files: dict[str, Path], inputs: Any, rounds: int, max_seconds: float | None = None
     ) -> dict[str, Timing]:
         from dynsurgeon.export.signature import tensors
-        from dynsurgeon.measure.interleave import interleaved
-        from dynsurgeon.measure.session import timed_session
         from dynsurgeon.running.fresh import tiled
+        from dynsurgeon.timing.interleave import interleaved
+        from dynsurgeon.timing.session import timed_session
 
         fed = tensors(tiled(inputs, 1))
         calls = {n: timed_session(p, fed, threads=self._threads) for n, p in files.items()}

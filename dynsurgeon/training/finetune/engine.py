@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.measure.noise import SPREAD_LIMIT
 from dynsurgeon.recipe import recipe_of
 from dynsurgeon.running.copying import copy_of
 from dynsurgeon.running.randomness import forked_random
+from dynsurgeon.timing.noise import SPREAD_LIMIT
 from dynsurgeon.training.finetune.arm import Arm
 from dynsurgeon.training.finetune.batch_norm import lag_notes
 from dynsurgeon.training.finetune.calibration import calibrate_start

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
+from dynsurgeon.bench.engines import DYNAMIC, ENGINES, STATIC, Twins
 from dynsurgeon.errors import ConfigError, UnsupportedModelError, suggest
-from dynsurgeon.measure.engines import DYNAMIC, ENGINES, STATIC, Twins
-from dynsurgeon.measure.interleave import Comparison, Timing, interleaved
-from dynsurgeon.measure.threads import torch_threads
 from dynsurgeon.running.fresh import fresh_inputs
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.snapshot import unchanged
+from dynsurgeon.timing.interleave import Comparison, Timing, interleaved
+from dynsurgeon.timing.threads import torch_threads
 
 Step = Callable[[str], None]
 

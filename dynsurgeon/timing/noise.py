@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from dynsurgeon.measure.interleave import Timing
+from dynsurgeon.timing.interleave import Timing
 
 SPREAD_LIMIT = 0.10
 """Interquartile range over the median above which a timing counts as noisy.

@@ -18,10 +18,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import dynsurgeon
-from dynsurgeon.measure.machine import cpu_name
+from dynsurgeon.timing.machine import cpu_name
 
 FORMAT = 1
-CODE = ("export", "measure", "operators", "surgery/probe.py")
+CODE = ("export", "timing", "operators", "surgery/probe.py")
 """What, inside the package, a measured time depends on."""
 
 

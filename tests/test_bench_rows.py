@@ -15,13 +15,13 @@ from surgery_nets import images
 from torch import nn
 
 import dynsurgeon as ds
-from dynsurgeon.measure import engines
-from dynsurgeon.measure.bench import BenchRow, bench, check_engines
-from dynsurgeon.measure.engines import ENGINES, Twins
-from dynsurgeon.measure.interleave import Timing
-from dynsurgeon.measure.session import timed_session
-from dynsurgeon.measure.threads import torch_threads
+from dynsurgeon.bench import engines
+from dynsurgeon.bench.engines import ENGINES, Twins
+from dynsurgeon.bench.rows import BenchRow, bench, check_engines
 from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.timing.interleave import Timing
+from dynsurgeon.timing.session import timed_session
+from dynsurgeon.timing.threads import torch_threads
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from torch import nn
 
 from dynsurgeon.export import export_onnx
 from dynsurgeon.export.signature import tensors
-from dynsurgeon.measure.session import timed_session
 from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.timing.session import timed_session
 
 Calls = dict[str, Callable[[], object]]
 
