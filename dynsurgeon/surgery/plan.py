@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from dynsurgeon.budgets.fit import fit_budgets
+from dynsurgeon.budgets.meter import Meter
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.running.copying import copy_of
@@ -14,9 +16,7 @@ from dynsurgeon.running.snapshot import unchanged
 from dynsurgeon.surgery.accept import check_model, check_static
 from dynsurgeon.surgery.candidates import Candidate, find_candidates
 from dynsurgeon.surgery.draft import Draft
-from dynsurgeon.surgery.fit import fit_budgets
 from dynsurgeon.surgery.judge import judge_candidates
-from dynsurgeon.surgery.latency import Meter
 from dynsurgeon.surgery.owners import Traces, refuse, trace_owners
 from dynsurgeon.surgery.planned import Plan
 from dynsurgeon.surgery.presets import apply_preset

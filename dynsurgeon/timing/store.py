@@ -21,7 +21,7 @@ import dynsurgeon
 from dynsurgeon.timing.machine import cpu_name
 
 FORMAT = 1
-CODE = ("export", "timing", "operators", "surgery/probe.py")
+CODE = ("export", "timing", "operators", "budgets/probe.py")
 """What, inside the package, a measured time depends on."""
 
 

@@ -8,17 +8,17 @@ from dataclasses import replace
 
 from torch import nn
 
+from dynsurgeon.budgets.knapsack import Option, broken, capacity, choose, total
+from dynsurgeon.budgets.meter import Meter, OnnxMeter
+from dynsurgeon.budgets.search import Chosen, Search, capacity_of
 from dynsurgeon.errors import NoSiteError
 from dynsurgeon.running.copying import copy_of
 from dynsurgeon.running.inputs import Inputs
-from dynsurgeon.surgery.budget import Option, broken, capacity, choose, total
 from dynsurgeon.surgery.candidates import Candidate
 from dynsurgeon.surgery.draft import Decision, Draft, Variant
-from dynsurgeon.surgery.latency import Meter, OnnxMeter
 from dynsurgeon.surgery.plan_table import human
 from dynsurgeon.surgery.planned import Latency, Plan
 from dynsurgeon.surgery.settings import conv_settings
-from dynsurgeon.surgery.trial import Chosen, Search, capacity_of
 
 LATENCY, MACS, PARAMS = "latency", "MACs", "parameter"
 

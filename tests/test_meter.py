@@ -13,9 +13,9 @@ from test_probe import variants_of
 from torch import nn
 
 import dynsurgeon as ds
+from dynsurgeon.budgets.meter import FLOOR, OnnxMeter
 from dynsurgeon.config import MeasureConfig
 from dynsurgeon.running.inputs import Inputs
-from dynsurgeon.surgery.latency import FLOOR, OnnxMeter
 from dynsurgeon.timing import interleave
 from dynsurgeon.timing.interleave import Timing
 

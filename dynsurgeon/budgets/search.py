@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from dynsurgeon.budgets.knapsack import Option
 from dynsurgeon.errors import NoSiteError
-from dynsurgeon.surgery.budget import Option
 from dynsurgeon.surgery.planned import Latency
 
 ATTEMPTS, STEPS = 6, 30

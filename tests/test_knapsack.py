@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsurgeon.surgery.budget import Option, broken, capacity, choose, total
+from dynsurgeon.budgets.knapsack import Option, broken, capacity, choose, total
 
 
 def option(site: str, worth: float, experts: int | None = 4, **costs: float) -> Option:

@@ -15,13 +15,13 @@ from typing import Any, Protocol, Self
 
 from torch import nn
 
+from dynsurgeon.budgets.probe import Shape, dynamic_probe, probe_input, static_probe
 from dynsurgeon.config import MeasureConfig
 from dynsurgeon.errors import ExportError
 from dynsurgeon.operators.convolution import StaticConv
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.draft import Variant
 from dynsurgeon.surgery.planned import Latency
-from dynsurgeon.surgery.probe import Shape, dynamic_probe, probe_input, static_probe
 from dynsurgeon.timing.interleave import Timing
 
 PROBE_ROUNDS, PROBE_SECONDS = 50, 3.0
