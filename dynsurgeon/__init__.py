@@ -43,16 +43,15 @@ if TYPE_CHECKING:
         DynamicReLUB,
         DynamicReLUC,
     )
+    from dynsurgeon.planning import plan
     from dynsurgeon.proof.parity import check_parity
     from dynsurgeon.proof.receipt import Receipt
     from dynsurgeon.recipe import Recipe
     from dynsurgeon.running.inputs import Inputs
     from dynsurgeon.storage import load, save
     from dynsurgeon.surgery.cut import convert
-    from dynsurgeon.surgery.plan import plan
     from dynsurgeon.surgery.planned import Plan, Site
     from dynsurgeon.surgery.restore import restore
-    from dynsurgeon.surgery.temperature import set_temperature
     from dynsurgeon.training.bank_steps import balance_banks
     from dynsurgeon.training.batch_norm import BatchNormReport, update_batch_norm
     from dynsurgeon.training.calibrate import calibrate
@@ -63,6 +62,7 @@ if TYPE_CHECKING:
     from dynsurgeon.training.groups import parameter_groups
     from dynsurgeon.training.report import AttentionReport, attention_report
     from dynsurgeon.training.schedule import TemperatureSchedule, temperature_at
+    from dynsurgeon.training.temperature import set_temperature
 
 _MODULES: dict[str, tuple[str, ...]] = {
     "config": ("DynamicConvConfig", "DynamicReLUConfig", "SurgeryConfig"),
@@ -99,10 +99,10 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "storage": ("load", "save"),
     "surgery.cut": ("convert",),
     "running.inputs": ("Inputs",),
-    "surgery.plan": ("plan",),
+    "planning": ("plan",),
     "surgery.planned": ("Plan", "Site"),
     "surgery.restore": ("restore",),
-    "surgery.temperature": ("set_temperature",),
+    "training.temperature": ("set_temperature",),
     "training.bank_steps": ("balance_banks",),
     "training.batch_norm": ("BatchNormReport", "update_batch_norm"),
     "training.calibrate": ("calibrate",),

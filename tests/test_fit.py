@@ -17,9 +17,9 @@ import dynsurgeon as ds
 from dynsurgeon.budgets.meter import Meter
 from dynsurgeon.config import DynamicConvConfig, MeasureConfig
 from dynsurgeon.operators import DynamicConv
+from dynsurgeon.planning import plan_in_place
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.draft import Variant
-from dynsurgeon.surgery.plan import plan_in_place
 from dynsurgeon.surgery.planned import Latency, Plan
 
 

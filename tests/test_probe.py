@@ -34,7 +34,7 @@ def variants_of(net: nn.Module, x: Any, config: ds.SurgeryConfig = EVERY) -> lis
         plan: ds.Plan = draft.plan()
         return plan
 
-    from dynsurgeon.surgery import plan as planner
+    from dynsurgeon import planning as planner
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planner, "fit_budgets", gather)

@@ -14,6 +14,7 @@ from dynsurgeon.errors import NoSiteError, StorageError, UnsupportedModelError, 
 from dynsurgeon.operators import DynamicConv
 from dynsurgeon.operators.execution import forced_form, one_by_one
 from dynsurgeon.operators.table import DYNAMIC_OPERATORS
+from dynsurgeon.planning import plan_in_place
 from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe, attach_recipe
 from dynsurgeon.running.copying import copy_of, double_of
 from dynsurgeon.running.inputs import Inputs, as_inputs
@@ -30,7 +31,6 @@ from dynsurgeon.surgery.functional import (
     operand_names,
     operand_nodes,
 )
-from dynsurgeon.surgery.plan import plan_in_place
 from dynsurgeon.surgery.planned import Plan
 from dynsurgeon.surgery.proxies import TraceRefusal
 from dynsurgeon.surgery.rehearse import same_function
