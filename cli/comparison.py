@@ -15,7 +15,7 @@ from dynsurgeon.export.session import Session
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.running.fresh import fresh_inputs
 from dynsurgeon.running.inputs import Inputs
-from dynsurgeon.surgery.plan_table import human
+from dynsurgeon.surgery.decide.plan_table import human
 
 from .render import print_table, say
 

@@ -53,7 +53,7 @@ def run(
 
 
 def _cell(value: Any) -> str:
-    from dynsurgeon.surgery.plan_table import human
+    from dynsurgeon.surgery.decide.plan_table import human
 
     if isinstance(value, list):
         return "x".join(map(str, value))

@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Option
 
 import dynsurgeon as ds
-from dynsurgeon.surgery.plan_table import HEADER, plan_rows
+from dynsurgeon.surgery.decide.plan_table import HEADER, plan_rows
 
 from .budget_options import BUDGET, BudgetOptions
 from .options import Json, ModelOptions, SurgeryOptions

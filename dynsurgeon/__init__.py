@@ -49,9 +49,9 @@ if TYPE_CHECKING:
     from dynsurgeon.recipe import Recipe
     from dynsurgeon.running.inputs import Inputs
     from dynsurgeon.storage import load, save
-    from dynsurgeon.surgery.cut import convert
-    from dynsurgeon.surgery.planned import Plan, Site
-    from dynsurgeon.surgery.restore import restore
+    from dynsurgeon.surgery.cut.apply import convert
+    from dynsurgeon.surgery.cut.restore import restore
+    from dynsurgeon.surgery.decide.planned import Plan, Site
     from dynsurgeon.training.bank_steps import balance_banks
     from dynsurgeon.training.batch_norm import BatchNormReport, update_batch_norm
     from dynsurgeon.training.calibrate import calibrate
@@ -97,11 +97,11 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "proof.receipt": ("Receipt",),
     "recipe": ("Recipe",),
     "storage": ("load", "save"),
-    "surgery.cut": ("convert",),
+    "surgery.cut.apply": ("convert",),
     "running.inputs": ("Inputs",),
     "planning": ("plan",),
-    "surgery.planned": ("Plan", "Site"),
-    "surgery.restore": ("restore",),
+    "surgery.decide.planned": ("Plan", "Site"),
+    "surgery.cut.restore": ("restore",),
     "training.temperature": ("set_temperature",),
     "training.bank_steps": ("balance_banks",),
     "training.batch_norm": ("BatchNormReport", "update_batch_norm"),

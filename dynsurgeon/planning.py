@@ -14,16 +14,16 @@ from dynsurgeon.running.copying import copy_of
 from dynsurgeon.running.inputs import Inputs, as_inputs
 from dynsurgeon.running.snapshot import unchanged
 from dynsurgeon.surgery.accept import check_model, check_static
-from dynsurgeon.surgery.candidates import Candidate, find_candidates
-from dynsurgeon.surgery.draft import Draft
-from dynsurgeon.surgery.judge import judge_candidates
-from dynsurgeon.surgery.owners import Traces, refuse, trace_owners
-from dynsurgeon.surgery.planned import Plan
-from dynsurgeon.surgery.presets import apply_preset
-from dynsurgeon.surgery.rehearse import unfaithful_owners, visible_writes
-from dynsurgeon.surgery.select import check_patterns
-from dynsurgeon.surgery.survey import Survey, survey_model
-from dynsurgeon.surgery.unshare import unshare_activations
+from dynsurgeon.surgery.cut.unshare import unshare_activations
+from dynsurgeon.surgery.decide.draft import Draft
+from dynsurgeon.surgery.decide.judge import judge_candidates
+from dynsurgeon.surgery.decide.planned import Plan
+from dynsurgeon.surgery.decide.presets import apply_preset
+from dynsurgeon.surgery.owners.match import Traces, refuse, trace_owners
+from dynsurgeon.surgery.owners.rehearse import unfaithful_owners, visible_writes
+from dynsurgeon.surgery.sites.candidates import Candidate, find_candidates
+from dynsurgeon.surgery.sites.select import check_patterns
+from dynsurgeon.surgery.sites.survey import Survey, survey_model
 
 
 def plan(

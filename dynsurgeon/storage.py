@@ -25,7 +25,7 @@ from dynsurgeon.recipe import Recipe, attach_recipe, recipe_of
 from dynsurgeon.running.copying import copy_of
 from dynsurgeon.running.skeleton import skeleton_of
 from dynsurgeon.surgery.accept import check_model, check_static
-from dynsurgeon.surgery.cut import apply_recipe
+from dynsurgeon.surgery.cut.apply import apply_recipe
 from dynsurgeon.tensor_file import (
     Header,
     check_bank_sizes,

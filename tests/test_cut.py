@@ -27,7 +27,7 @@ from torch import Tensor, nn
 import dynsurgeon as ds
 from dynsurgeon.operators import DynamicConv2d, DynamicReLUB
 from dynsurgeon.running.inputs import Inputs
-from dynsurgeon.surgery.cut import _same_in_float64
+from dynsurgeon.surgery.cut.apply import _same_in_float64
 
 
 def photograph(model: nn.Module) -> dict[str, Any]:

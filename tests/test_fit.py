@@ -19,8 +19,8 @@ from dynsurgeon.config import DynamicConvConfig, MeasureConfig
 from dynsurgeon.operators import DynamicConv
 from dynsurgeon.planning import plan_in_place
 from dynsurgeon.running.inputs import Inputs
-from dynsurgeon.surgery.draft import Variant
-from dynsurgeon.surgery.planned import Latency, Plan
+from dynsurgeon.surgery.decide.draft import Variant
+from dynsurgeon.surgery.decide.planned import Latency, Plan
 
 
 class FakeMeter:

@@ -22,7 +22,7 @@ from dynsurgeon.budgets.probe import (
 from dynsurgeon.operators import DynamicConv, DynamicReLU
 from dynsurgeon.operators.forms import ActivationForm
 from dynsurgeon.operators.table import describe_activation
-from dynsurgeon.surgery.draft import Variant
+from dynsurgeon.surgery.decide.draft import Variant
 
 
 def variants_of(net: nn.Module, x: Any, config: ds.SurgeryConfig = EVERY) -> list[Variant]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.running.inputs import Inputs
-from dynsurgeon.surgery.survey import VARIES, Survey, survey_model
+from dynsurgeon.surgery.sites.survey import VARIES, Survey, survey_model
 
 
 def survey(model: nn.Module, *inputs: Any) -> Survey:

@@ -14,11 +14,11 @@ from dynsurgeon.budgets.search import Chosen, Search, capacity_of
 from dynsurgeon.errors import NoSiteError
 from dynsurgeon.running.copying import copy_of
 from dynsurgeon.running.inputs import Inputs
-from dynsurgeon.surgery.candidates import Candidate
-from dynsurgeon.surgery.draft import Decision, Draft, Variant
-from dynsurgeon.surgery.plan_table import human
-from dynsurgeon.surgery.planned import Latency, Plan
-from dynsurgeon.surgery.settings import conv_settings
+from dynsurgeon.surgery.decide.draft import Decision, Draft, Variant
+from dynsurgeon.surgery.decide.plan_table import human
+from dynsurgeon.surgery.decide.planned import Latency, Plan
+from dynsurgeon.surgery.decide.settings import conv_settings
+from dynsurgeon.surgery.sites.candidates import Candidate
 
 LATENCY, MACS, PARAMS = "latency", "MACs", "parameter"
 
@@ -114,7 +114,7 @@ class _Fit:
         )
 
     def _measure(self, chosen: Chosen) -> Latency:
-        from dynsurgeon.surgery.cut import apply_recipe  # imports the planner itself
+        from dynsurgeon.surgery.cut.apply import apply_recipe  # imports the planner itself
 
         assert self.meter is not None
         dynamic: nn.Module = copy_of(self.draft.model)

@@ -20,8 +20,8 @@ from dynsurgeon.config import MeasureConfig
 from dynsurgeon.errors import ExportError
 from dynsurgeon.operators.convolution import StaticConv
 from dynsurgeon.running.inputs import Inputs
-from dynsurgeon.surgery.draft import Variant
-from dynsurgeon.surgery.planned import Latency
+from dynsurgeon.surgery.decide.draft import Variant
+from dynsurgeon.surgery.decide.planned import Latency
 from dynsurgeon.timing.interleave import Timing
 
 PROBE_ROUNDS, PROBE_SECONDS = 50, 3.0

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from dynsurgeon.operators import ActivationForm, DynamicConv
 from dynsurgeon.operators.convolution import StaticConv
 from dynsurgeon.operators.table import DYNAMIC_OPERATORS
-from dynsurgeon.surgery.build import build_conv, build_relu
-from dynsurgeon.surgery.draft import Variant
+from dynsurgeon.surgery.cut.build import build_conv, build_relu
+from dynsurgeon.surgery.decide.draft import Variant
 
 THIN = 8
 """Channels on the outer side of the two static convolutions."""

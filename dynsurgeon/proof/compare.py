@@ -14,8 +14,8 @@ from dynsurgeon.errors import ConfigError, first_line
 from dynsurgeon.recipe import Recipe
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import MODES, Mode, copied, preserved, run_model, tensors_of, widened
-from dynsurgeon.surgery.observe import Call, Observer
-from dynsurgeon.surgery.unshare import unshared_activations
+from dynsurgeon.surgery.cut.unshare import unshared_activations
+from dynsurgeon.surgery.sites.observe import Call, Observer
 
 Difference = tuple[float, float]
 """Largest absolute difference, and largest absolute value of the original."""

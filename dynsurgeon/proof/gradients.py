@@ -21,7 +21,7 @@ from dynsurgeon.proof.compare import Difference, difference, relative
 from dynsurgeon.recipe import Recipe
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import copied, preserved, tensors_of, widened
-from dynsurgeon.surgery.functional import OPERANDS
+from dynsurgeon.surgery.owners.functional import OPERANDS
 
 GRADIENT_TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-3}
 """Largest difference that still counts as the same gradient, by the outputs' precision.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dynsurgeon.surgery.planned import Plan, Site
+    from dynsurgeon.surgery.decide.planned import Plan, Site
 
 HEADER = ("site", "operation", "input", "becomes", "params", "MACs")
 MEASURED = "adds"

@@ -13,7 +13,7 @@ from dynsurgeon.operators import ActivationForm, DynamicConv, DynamicReLU
 from dynsurgeon.operators.convolution import StaticConv
 from dynsurgeon.operators.table import ACTIVATIONS, CONVOLUTIONS, DYNAMIC_OPERATORS
 from dynsurgeon.recipe import SiteRecipe
-from dynsurgeon.surgery.calls import convolution_class
+from dynsurgeon.surgery.sites.calls import convolution_class
 
 
 def build_conv(site: SiteRecipe, static: nn.Module) -> DynamicConv:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from torch import fx, nn
 
 from dynsurgeon.operators.table import FUNCTIONS
-from dynsurgeon.surgery.structure import Structure, require_axes, require_items
+from dynsurgeon.surgery.sites.structure import Structure, require_axes, require_items
 
 if TYPE_CHECKING:
-    from dynsurgeon.surgery.trace import OwnerTracer
+    from dynsurgeon.surgery.owners.trace import OwnerTracer
 
 FOLDED = (
     *(operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge),

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from dynsurgeon.surgery.calls import activation_class
-from dynsurgeon.surgery.hooks import has_hooks
+from dynsurgeon.surgery.sites.calls import activation_class
+from dynsurgeon.surgery.sites.hooks import has_hooks
 
 
 def unshare_activations(model: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.running.run import Mode, copied, preserved, tensors_of
-from dynsurgeon.surgery.candidates import Candidate
-from dynsurgeon.surgery.observe import Call, Observer
-from dynsurgeon.surgery.rewrite import rewrite_forward, undo_rewrite
-from dynsurgeon.surgery.survey import Survey
-from dynsurgeon.surgery.trace import OwnerTrace
+from dynsurgeon.surgery.owners.rewrite import rewrite_forward, undo_rewrite
+from dynsurgeon.surgery.owners.trace import OwnerTrace
+from dynsurgeon.surgery.sites.candidates import Candidate
+from dynsurgeon.surgery.sites.observe import Call, Observer
+from dynsurgeon.surgery.sites.survey import Survey
 
 T = TypeVar("T")
 

@@ -13,9 +13,9 @@ from dynsurgeon.errors import RestoreError
 from dynsurgeon.operators import DynamicConv, DynamicReLU, DynamicReLUC
 from dynsurgeon.recipe import ATTRIBUTE, OwnerRecipe, Recipe, recipe_of
 from dynsurgeon.running.copying import copy_of
-from dynsurgeon.surgery.become import become_former
-from dynsurgeon.surgery.functional import OPERANDS, PARAMETERS
-from dynsurgeon.surgery.rewrite import undo_rewrite
+from dynsurgeon.surgery.cut.become import become_former
+from dynsurgeon.surgery.owners.functional import OPERANDS, PARAMETERS
+from dynsurgeon.surgery.owners.rewrite import undo_rewrite
 
 
 @torch.inference_mode(False)

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from dynsurgeon.operators.table import FUNCTIONS, INPLACE_FUNCTIONS
-from dynsurgeon.surgery.calls import CallCounter, CallKey, is_operator
+from dynsurgeon.surgery.sites.calls import CallCounter, CallKey, is_operator
 
 _HARMLESS_ATTRIBUTES = {"dtype", "device", "requires_grad", "is_cuda", "layout", "grad"}
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import PatternError, suggest
-from dynsurgeon.surgery.candidates import Candidate
+from dynsurgeon.surgery.sites.candidates import Candidate
 
 
 def check_patterns(

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from dynsurgeon.surgery.hooks import HOOK_ATTRIBUTES
+from dynsurgeon.surgery.sites.hooks import HOOK_ATTRIBUTES
 
 _FORMER = "_dynsurgeon_former"
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dynsurgeon.recipe import Recipe
-from dynsurgeon.surgery.plan_table import plan_table
+from dynsurgeon.surgery.decide.plan_table import plan_table
 
 
 @dataclass(frozen=True)

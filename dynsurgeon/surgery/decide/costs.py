@@ -14,7 +14,7 @@ from torch import nn
 
 from dynsurgeon.operators import DynamicConv, DynamicReLU
 from dynsurgeon.operators.convolution import StaticConv
-from dynsurgeon.surgery.survey import Execution
+from dynsurgeon.surgery.sites.survey import Execution
 
 
 @dataclass(frozen=True)

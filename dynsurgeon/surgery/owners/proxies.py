@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NoReturn
 from torch import fx
 from torch.fx.proxy import Attribute
 
-from dynsurgeon.surgery.facts import Unknown
+from dynsurgeon.surgery.owners.facts import Unknown
 
 if TYPE_CHECKING:
-    from dynsurgeon.surgery.trace import OwnerTracer
+    from dynsurgeon.surgery.owners.trace import OwnerTracer
 
 
 class TraceRefusal(Exception):  # noqa: N818

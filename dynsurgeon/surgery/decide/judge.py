@@ -16,11 +16,11 @@ from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import SurgeryError
 from dynsurgeon.operators.forms import ActivationForm
 from dynsurgeon.operators.table import describe_activation, describe_function
-from dynsurgeon.surgery.candidates import Candidate
-from dynsurgeon.surgery.hooks import has_hooks, rewrites_weight
-from dynsurgeon.surgery.select import matches, names_exactly
-from dynsurgeon.surgery.settings import activation_settings
-from dynsurgeon.surgery.survey import Survey
+from dynsurgeon.surgery.decide.settings import activation_settings
+from dynsurgeon.surgery.sites.candidates import Candidate
+from dynsurgeon.surgery.sites.hooks import has_hooks, rewrites_weight
+from dynsurgeon.surgery.sites.select import matches, names_exactly
+from dynsurgeon.surgery.sites.survey import Survey
 
 
 @dataclass

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from dynsurgeon.surgery.calls import (
+from dynsurgeon.surgery.sites.calls import (
     CallKey,
     activation_class,
     convolution_class,
     is_operator,
 )
-from dynsurgeon.surgery.survey import ObservedSite, Survey
+from dynsurgeon.surgery.sites.survey import ObservedSite, Survey
 
 
 @dataclass

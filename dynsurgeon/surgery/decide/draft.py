@@ -17,16 +17,16 @@ from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.operators.convolution import StaticConv
 from dynsurgeon.operators.table import CONVOLUTIONS, RELUS
 from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe
-from dynsurgeon.surgery import costs
-from dynsurgeon.surgery.build import build_relu
-from dynsurgeon.surgery.calls import convolution_class
-from dynsurgeon.surgery.candidates import Candidate
-from dynsurgeon.surgery.functional import static_conv_of
-from dynsurgeon.surgery.judge import activation_form
-from dynsurgeon.surgery.owners import Traces, group_by_owner, owner_recipe
-from dynsurgeon.surgery.planned import Plan, Site
-from dynsurgeon.surgery.settings import activation_settings, conv_settings
-from dynsurgeon.surgery.survey import Execution, Survey
+from dynsurgeon.surgery.cut.build import build_relu
+from dynsurgeon.surgery.decide import costs
+from dynsurgeon.surgery.decide.judge import activation_form
+from dynsurgeon.surgery.decide.planned import Plan, Site
+from dynsurgeon.surgery.decide.settings import activation_settings, conv_settings
+from dynsurgeon.surgery.owners.functional import static_conv_of
+from dynsurgeon.surgery.owners.match import Traces, group_by_owner, owner_recipe
+from dynsurgeon.surgery.sites.calls import convolution_class
+from dynsurgeon.surgery.sites.candidates import Candidate
+from dynsurgeon.surgery.sites.survey import Execution, Survey
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from torch import nn
 
 from dynsurgeon.errors import UnsupportedModelError
-from dynsurgeon.surgery.trace import OwnerTrace, compile_forward, same_code
+from dynsurgeon.surgery.owners.trace import OwnerTrace, compile_forward, same_code
 
 _BASE = "_dynsurgeon_base"
 

@@ -15,9 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from dynsurgeon.errors import ConfigError, first_line
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import MODES, Mode, batch_size, copied, preserved, widened
-from dynsurgeon.surgery.calls import CallKey
-from dynsurgeon.surgery.observe import Call, Observer, OwnerRun
-from dynsurgeon.surgery.structure import Structure, merged, structure_of
+from dynsurgeon.surgery.sites.calls import CallKey
+from dynsurgeon.surgery.sites.observe import Call, Observer, OwnerRun
+from dynsurgeon.surgery.sites.structure import Structure, merged, structure_of
 
 VARIES = object()
 """Marks an argument that is a tensor, or not the same in every run."""

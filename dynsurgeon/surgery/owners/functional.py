@@ -7,8 +7,8 @@ from typing import Any
 from torch import fx, nn
 
 from dynsurgeon.operators.convolution import StaticConv
-from dynsurgeon.surgery.calls import CallKey
-from dynsurgeon.surgery.trace import OwnerTrace
+from dynsurgeon.surgery.owners.trace import OwnerTrace
+from dynsurgeon.surgery.sites.calls import CallKey
 
 OPERANDS = "_dynsurgeon_operands"
 """Where a functional convolution's module keeps its owner's names for weight and bias."""

@@ -18,12 +18,12 @@ from torch import fx, nn
 from dynsurgeon.operators.table import FUNCTIONS, METHODS
 from dynsurgeon.running.randomness import forked_random
 from dynsurgeon.running.run import MODES, Mode
-from dynsurgeon.surgery.calls import CallCounter, CallKey, is_operator
-from dynsurgeon.surgery.effects import SideEffects
-from dynsurgeon.surgery.explain import explain
-from dynsurgeon.surgery.facts import Facts, Unknown, depends_on_sizes
-from dynsurgeon.surgery.proxies import OwnerProxy, TraceRefusal, refuse_forward
-from dynsurgeon.surgery.structure import Structure
+from dynsurgeon.surgery.owners.effects import SideEffects
+from dynsurgeon.surgery.owners.explain import explain
+from dynsurgeon.surgery.owners.facts import Facts, Unknown, depends_on_sizes
+from dynsurgeon.surgery.owners.proxies import OwnerProxy, TraceRefusal, refuse_forward
+from dynsurgeon.surgery.sites.calls import CallCounter, CallKey, is_operator
+from dynsurgeon.surgery.sites.structure import Structure
 
 Constant = bool | int | float | str | None
 

@@ -10,15 +10,15 @@ from surgery_nets import Arguments, Block, Flow, Inner, Kernels, images, reasons
 from torch import Tensor, fx, nn
 
 from dynsurgeon.running.inputs import Inputs
-from dynsurgeon.surgery.candidates import Candidate, find_candidates
-from dynsurgeon.surgery.owners import (
+from dynsurgeon.surgery.owners.match import (
     constants_of,
     group_by_owner,
     owner_recipe,
     refuse,
     trace_owners,
 )
-from dynsurgeon.surgery.survey import Survey, survey_model
+from dynsurgeon.surgery.sites.candidates import Candidate, find_candidates
+from dynsurgeon.surgery.sites.survey import Survey, survey_model
 
 
 def candidates_of(net: nn.Module, x: Any) -> tuple[dict[str, Candidate], Survey]:

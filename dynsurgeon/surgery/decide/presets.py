@@ -13,10 +13,10 @@ from itertools import pairwise
 from torch import nn
 
 from dynsurgeon.config import SurgeryConfig
-from dynsurgeon.surgery.candidates import Candidate
-from dynsurgeon.surgery.select import names_exactly
-from dynsurgeon.surgery.settings import conv_settings
-from dynsurgeon.surgery.survey import Execution
+from dynsurgeon.surgery.decide.settings import conv_settings
+from dynsurgeon.surgery.sites.candidates import Candidate
+from dynsurgeon.surgery.sites.select import names_exactly
+from dynsurgeon.surgery.sites.survey import Execution
 
 POSITIONS_PER_EXPERT = 64
 """Places of the output map, for each kernel of the bank, from which on a bank counts as cheap.

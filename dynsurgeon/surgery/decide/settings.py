@@ -10,8 +10,8 @@ from dynsurgeon.config import (
     SurgeryConfig,
     apply_overrides,
 )
-from dynsurgeon.surgery.candidates import Candidate
-from dynsurgeon.surgery.select import matches
+from dynsurgeon.surgery.sites.candidates import Candidate
+from dynsurgeon.surgery.sites.select import matches
 
 
 def conv_settings(

@@ -21,9 +21,12 @@ from dynsurgeon.running.inputs import Inputs, as_inputs
 from dynsurgeon.running.randomness import forked_random
 from dynsurgeon.running.run import MODES, as_double, run_model
 from dynsurgeon.surgery.accept import check_model, check_static
-from dynsurgeon.surgery.become import become
-from dynsurgeon.surgery.build import build_conv, build_relu
-from dynsurgeon.surgery.functional import (
+from dynsurgeon.surgery.cut.become import become
+from dynsurgeon.surgery.cut.build import build_conv, build_relu
+from dynsurgeon.surgery.cut.restore import restore
+from dynsurgeon.surgery.cut.unshare import unshare_activations, unshared_activations
+from dynsurgeon.surgery.decide.planned import Plan
+from dynsurgeon.surgery.owners.functional import (
     OPERANDS,
     PARAMETERS,
     conv_of_node,
@@ -31,13 +34,10 @@ from dynsurgeon.surgery.functional import (
     operand_names,
     operand_nodes,
 )
-from dynsurgeon.surgery.planned import Plan
-from dynsurgeon.surgery.proxies import TraceRefusal
-from dynsurgeon.surgery.rehearse import same_function
-from dynsurgeon.surgery.restore import restore
-from dynsurgeon.surgery.rewrite import rewrite_forward
-from dynsurgeon.surgery.trace import OwnerTrace, trace_owner
-from dynsurgeon.surgery.unshare import unshare_activations, unshared_activations
+from dynsurgeon.surgery.owners.proxies import TraceRefusal
+from dynsurgeon.surgery.owners.rehearse import same_function
+from dynsurgeon.surgery.owners.rewrite import rewrite_forward
+from dynsurgeon.surgery.owners.trace import OwnerTrace, trace_owner
 
 
 @torch.inference_mode(False)

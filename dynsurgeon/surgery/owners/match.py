@@ -7,12 +7,12 @@ from collections import Counter
 from torch import fx, nn
 
 from dynsurgeon.recipe import OwnerRecipe
-from dynsurgeon.surgery.candidates import Candidate
-from dynsurgeon.surgery.functional import call_obstacle
-from dynsurgeon.surgery.proxies import TraceRefusal
-from dynsurgeon.surgery.structure import Structure, without_lengths
-from dynsurgeon.surgery.survey import VARIES, ObservedOwner, Survey
-from dynsurgeon.surgery.trace import Constant, OwnerTrace, trace_owner
+from dynsurgeon.surgery.owners.functional import call_obstacle
+from dynsurgeon.surgery.owners.proxies import TraceRefusal
+from dynsurgeon.surgery.owners.trace import Constant, OwnerTrace, trace_owner
+from dynsurgeon.surgery.sites.candidates import Candidate
+from dynsurgeon.surgery.sites.structure import Structure, without_lengths
+from dynsurgeon.surgery.sites.survey import VARIES, ObservedOwner, Survey
 
 Traces = dict[nn.Module, OwnerTrace]
 
