@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig, SurgeryConfig
+    from dynsurgeon.conversion import convert
     from dynsurgeon.errors import (
         ConfigError,
         DataError,
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from dynsurgeon.recipe import Recipe
     from dynsurgeon.running.inputs import Inputs
     from dynsurgeon.storage import load, save
-    from dynsurgeon.surgery.cut.apply import convert
     from dynsurgeon.surgery.cut.restore import restore
     from dynsurgeon.surgery.decide.planned import Plan, Site
     from dynsurgeon.training.bank_steps import balance_banks
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 
 _MODULES: dict[str, tuple[str, ...]] = {
     "config": ("DynamicConvConfig", "DynamicReLUConfig", "SurgeryConfig"),
+    "conversion": ("convert",),
     "errors": (
         "ConfigError",
         "DataError",
@@ -93,16 +94,14 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "DynamicReLUB",
         "DynamicReLUC",
     ),
+    "planning": ("plan",),
     "proof.parity": ("check_parity",),
     "proof.receipt": ("Receipt",),
     "recipe": ("Recipe",),
-    "storage": ("load", "save"),
-    "surgery.cut.apply": ("convert",),
     "running.inputs": ("Inputs",),
-    "planning": ("plan",),
-    "surgery.decide.planned": ("Plan", "Site"),
+    "storage": ("load", "save"),
     "surgery.cut.restore": ("restore",),
-    "training.temperature": ("set_temperature",),
+    "surgery.decide.planned": ("Plan", "Site"),
     "training.bank_steps": ("balance_banks",),
     "training.batch_norm": ("BatchNormReport", "update_batch_norm"),
     "training.calibrate": ("calibrate",),
@@ -113,6 +112,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "training.groups": ("parameter_groups",),
     "training.report": ("AttentionReport", "attention_report"),
     "training.schedule": ("TemperatureSchedule", "temperature_at"),
+    "training.temperature": ("set_temperature",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

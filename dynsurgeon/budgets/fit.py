@@ -14,6 +14,7 @@ from dynsurgeon.budgets.search import Chosen, Search, capacity_of
 from dynsurgeon.errors import NoSiteError
 from dynsurgeon.running.copying import copy_of
 from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.surgery.cut.apply import apply_recipe
 from dynsurgeon.surgery.decide.draft import Decision, Draft, Variant
 from dynsurgeon.surgery.decide.plan_table import human
 from dynsurgeon.surgery.decide.planned import Latency, Plan
@@ -114,8 +115,6 @@ class _Fit:
         )
 
     def _measure(self, chosen: Chosen) -> Latency:
-        from dynsurgeon.surgery.cut.apply import apply_recipe  # imports the planner itself
-
         assert self.meter is not None
         dynamic: nn.Module = copy_of(self.draft.model)
         apply_recipe(dynamic, self.draft.plan(self._decisions(chosen)).recipe)

@@ -25,9 +25,9 @@ from surgery_nets import (
 from torch import Tensor, nn
 
 import dynsurgeon as ds
+from dynsurgeon.conversion import _same_in_float64
 from dynsurgeon.operators import DynamicConv2d, DynamicReLUB
 from dynsurgeon.running.inputs import Inputs
-from dynsurgeon.surgery.cut.apply import _same_in_float64
 
 
 def photograph(model: nn.Module) -> dict[str, Any]:
