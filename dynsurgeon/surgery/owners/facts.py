@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 from torch import fx, nn
 
 from dynsurgeon.operators.table import FUNCTIONS
 from dynsurgeon.surgery.sites.structure import Structure, require_axes, require_items
-
-if TYPE_CHECKING:
-    from dynsurgeon.surgery.owners.trace import OwnerTracer
 
 FOLDED = (
     *(operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge),
@@ -44,7 +41,7 @@ class Facts:
         used: Names of the arguments that answers rest on.
     """
 
-    def __init__(self, tracer: OwnerTracer, structure: Mapping[str, Structure]) -> None:
+    def __init__(self, tracer: fx.Tracer, structure: Mapping[str, Structure]) -> None:
         self._tracer, self._structure = tracer, structure
         self._known: dict[fx.Node, Structure] = {}
         self._arguments: dict[fx.Node, frozenset[str]] = {}

@@ -7,15 +7,12 @@ the refusals of the others say what the forward does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from torch import fx
 from torch.fx.proxy import Attribute
 
-from dynsurgeon.surgery.owners.facts import Unknown
-
-if TYPE_CHECKING:
-    from dynsurgeon.surgery.owners.trace import OwnerTracer
+from dynsurgeon.surgery.owners.facts import Facts, Unknown
 
 
 class TraceRefusal(Exception):  # noqa: N818
@@ -27,10 +24,20 @@ def refuse_forward(clause: str) -> NoReturn:
     raise TraceRefusal(f"its owner's forward {clause}")
 
 
+class KnowingTracer(fx.Tracer):
+    """A tracer whose stand-ins can be asked.
+
+    Attributes:
+        facts: What is known of the values.
+    """
+
+    facts: Facts
+
+
 class OwnerProxy(fx.Proxy):
     """Stands for one value of an owner's forward while that is traced."""
 
-    tracer: OwnerTracer
+    tracer: KnowingTracer
 
     def __getattr__(self, k: str) -> OwnerAttribute:
         return OwnerAttribute(self, k)

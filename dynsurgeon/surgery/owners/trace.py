@@ -21,21 +21,23 @@ from dynsurgeon.running.run import MODES, Mode
 from dynsurgeon.surgery.owners.effects import SideEffects
 from dynsurgeon.surgery.owners.explain import explain
 from dynsurgeon.surgery.owners.facts import Facts, Unknown, depends_on_sizes
-from dynsurgeon.surgery.owners.proxies import OwnerProxy, TraceRefusal, refuse_forward
+from dynsurgeon.surgery.owners.proxies import (
+    KnowingTracer,
+    OwnerProxy,
+    TraceRefusal,
+    refuse_forward,
+)
 from dynsurgeon.surgery.sites.calls import CallCounter, CallKey, is_operator
 from dynsurgeon.surgery.sites.structure import Structure
 
 Constant = bool | int | float | str | None
 
 
-class OwnerTracer(fx.Tracer):
+class OwnerTracer(KnowingTracer):
     """Traces one module with every child a leaf, and keys its call sites.
 
     Parameters and buffers stay in the graph as attributes, so that nothing computed from them
     while tracing is baked in as a number.
-
-    Attributes:
-        facts: What is known of the values.
     """
 
     param_shapes_constant = True
