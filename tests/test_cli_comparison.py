@@ -11,7 +11,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from dynsurgeon.cli.comparison import count_initializers, print_comparison, top1_agreement
+from dynsurgeon.cli.work.comparison import count_initializers, print_comparison, top1_agreement
 from dynsurgeon.running.inputs import Inputs
 
 

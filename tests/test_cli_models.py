@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from cli_helpers import CommandLine, cli, needs_timm
 
-from dynsurgeon.cli.listing import find_names, kind_of
+from dynsurgeon.cli.work.listing import find_names, kind_of
 from dynsurgeon.errors import ModelNotFoundError
 from dynsurgeon.models.names import torchvision_names
 

@@ -6,7 +6,7 @@ import pytest
 from cli_helpers import SIZE, CommandLine, cli
 
 import dynsurgeon as ds
-from dynsurgeon.cli.plan import HEADER
+from dynsurgeon.cli.commands.plan import HEADER
 from dynsurgeon.models.inputs import example_inputs
 from dynsurgeon.models.names import build_model
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from dynsurgeon.cli.training_progress import Pace, ProgressLines, duration, training_progress
+from dynsurgeon.cli.work.training_progress import Pace, ProgressLines, duration, training_progress
 from dynsurgeon.training.finetune.listener import Listener, Setup
 from dynsurgeon.training.finetune.rate_probe import RateProbe
 from dynsurgeon.training.finetune.results import Epoch, Score

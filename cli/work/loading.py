@@ -17,8 +17,8 @@ from dynsurgeon.models.names import build_model, source_of
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.storage import read_recipe
 
-from .arguments import parse_model_arguments, parse_size
-from .options import ModelOptions
+from ..options.arguments import parse_model_arguments, parse_size
+from ..options.shared import ModelOptions
 
 
 @dataclass(frozen=True)

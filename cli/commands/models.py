@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from .render import print_json, print_table, say, steps
+from ..render import print_json, print_table, say, steps
 
 EXAMPLES = (
     "dynsurgeon models",
@@ -37,7 +37,7 @@ def run(
     """List the models by name, with what they take and hold."""
     with steps() as step:
         step("listing")
-        from .listing import describe, find_names, measure
+        from ..work.listing import describe, find_names, measure
 
         rows: list[dict[str, Any]] = []
         names = find_names(pattern)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .render import print_table, say
+from ..render import print_table, say
 
 HEADER = (
     "network",

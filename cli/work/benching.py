@@ -16,11 +16,11 @@ from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.timing.machine import describe_machine
 from dynsurgeon.timing.noise import noise_warning, others_load
 
-from .bench import BenchModelOptions, TimingOptions
+from ..commands.bench import BenchModelOptions, TimingOptions
+from ..output import ONNX
+from ..render import Step
 from .conversion import versions
 from .loading import Subject, load_subject, reload_twins
-from .output import ONNX
-from .render import Step
 
 Document = dict[str, Any]
 

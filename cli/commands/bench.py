@@ -11,10 +11,10 @@ from typer import Argument, Option
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import ConfigError
 
-from .budget_options import BudgetOptions
-from .options import Callable, Json, ModelOptions, SurgeryOptions
-from .render import print_json, print_table, say, steps
-from .settings import surgery_config
+from ..options.budget import BudgetOptions
+from ..options.settings import surgery_config
+from ..options.shared import Callable, Json, ModelOptions, SurgeryOptions
+from ..render import print_json, print_table, say, steps
 
 TIMING = "Timing"
 EXAMPLES = (
@@ -113,7 +113,7 @@ def run(
     _refuse_contradictions(target, (surgery, budget), code, saved=saved)
     config = None if saved else _config(target, surgery, budget, timing)
     with steps() as step:
-        from .benching import bench_directory, bench_model
+        from ..work.benching import bench_directory, bench_model
 
         if config is None:
             document = bench_directory(Path(target.model), code, timing, step)

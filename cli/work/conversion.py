@@ -14,11 +14,11 @@ from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import ExportError, ParityError
 from dynsurgeon.storage import staged
 
+from ..options.shared import ModelOptions, OnnxOptions
+from ..output import ONNX, RECEIPT
+from ..render import Step
 from .comparison import count_initializers, top1_agreement
 from .loading import Subject, load_subject
-from .options import ModelOptions, OnnxOptions
-from .output import ONNX, RECEIPT
-from .render import Step
 
 PACKAGES = ("dynsurgeon", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime")
 Document = dict[str, Any]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from dynsurgeon.errors import ConfigError, StorageError
 from dynsurgeon.training.finetune.settings import FinetuneSettings, Rate
 
-from .output import CHECKPOINTS, ONNX, RECEIPT, RECIPE, TENSORS, check_free
-from .training_options import DataOptions, RecipeOptions, RunOptions
+from ..options.training import DataOptions, RecipeOptions, RunOptions
+from ..output import CHECKPOINTS, ONNX, RECEIPT, RECIPE, TENSORS, check_free
 
 if TYPE_CHECKING:
     from dynsurgeon.training.finetune.data import TrainingData

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .options import Callable, Directory, Json
-from .output import ONNX
-from .render import print_json, print_table, say, steps
+from ..options.shared import Callable, Directory, Json
+from ..output import ONNX
+from ..render import print_json, print_table, say, steps
 
 EXAMPLES = (
     "dynsurgeon verify resnet18-dynamic",
@@ -21,8 +21,8 @@ def run(directory: Directory, model: Callable = None, json: Json = False) -> Non
     Damaged files end in exit code 6, a file that computes something else in 3.
     """
     with steps() as step:
-        from .loading import reload_subject
-        from .verification import verify_directory
+        from ..work.loading import reload_subject
+        from ..work.verification import verify_directory
 
         step(f"loading {directory}")
         subject = reload_subject(directory, model)

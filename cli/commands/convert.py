@@ -9,12 +9,12 @@ from typer import Option
 
 from dynsurgeon.errors import ConfigError
 
-from .budget_options import BudgetOptions
-from .options import Force, Json, ModelOptions, OnnxOptions, SurgeryOptions
-from .output import check_free, default_directory, staged_directory
-from .render import print_json, say, steps
-from .settings import surgery_config
-from .training_options import Normalize
+from ..options.budget import BudgetOptions
+from ..options.settings import surgery_config
+from ..options.shared import Force, Json, ModelOptions, OnnxOptions, SurgeryOptions
+from ..options.training import Normalize
+from ..output import check_free, default_directory, staged_directory
+from ..render import print_json, say, steps
 
 EXAMPLES = (
     "dynsurgeon convert resnet18",
@@ -61,7 +61,10 @@ def run(
     directory = output or default_directory(model.model)
     check_free(directory, force=force)
     with staged_directory(directory, force=force) as staging, steps() as step:
-        from .conversion import Calibration, convert_into  # imports torch, which takes seconds
+        from ..work.conversion import (  # imports torch, which takes seconds
+            Calibration,
+            convert_into,
+        )
 
         document = convert_into(
             staging,
@@ -74,8 +77,8 @@ def run(
     if json:
         print_json({**document, "directory": str(directory)})
         return
-    from .comparison import print_attention, print_comparison
-    from .onnx_report import choice
+    from ..work.comparison import print_attention, print_comparison
+    from ..work.onnx_report import choice
 
     print_comparison(document)
     for line in [] if document["onnx"] is None else choice(document["onnx"]):

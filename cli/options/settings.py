@@ -10,8 +10,8 @@ from typing import Any
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import ConfigError
 
-from .budget_options import BudgetOptions
-from .options import ReLU, SurgeryOptions
+from .budget import BudgetOptions
+from .shared import ReLU, SurgeryOptions
 
 Settings = dict[str, Any]
 

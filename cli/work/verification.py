@@ -9,8 +9,8 @@ from dynsurgeon.errors import ParityError
 from dynsurgeon.export import verify_onnx
 from dynsurgeon.recipe import recipe_of
 
+from ..output import ONNX
 from .loading import Subject
-from .output import ONNX
 
 
 def verify_directory(directory: Path, subject: Subject) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typer import Option
 
 from dynsurgeon.errors import StorageError
 
-from .onnx_report import told
-from .options import Callable, Directory, Force, Json, OnnxOptions
-from .output import ONNX
-from .render import print_json, say, steps
+from ..options.shared import Callable, Directory, Force, Json, OnnxOptions
+from ..output import ONNX
+from ..render import print_json, say, steps
+from ..work.onnx_report import told
 
 EXAMPLES = (
     "dynsurgeon export resnet18-dynamic --batch 1 -o resnet18-batch1.onnx",
@@ -38,8 +38,8 @@ def run(
     if path.exists() and not force:
         raise StorageError(f"'{path}' is already there; pass --force to replace it, or another -o")
     with steps() as step:
-        from .conversion import export_document, update_receipt
-        from .loading import reload_subject
+        from ..work.conversion import export_document, update_receipt
+        from ..work.loading import reload_subject
 
         step(f"loading {directory}")
         subject = reload_subject(directory, model)

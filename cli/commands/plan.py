@@ -10,10 +10,10 @@ from typer import Option
 import dynsurgeon as ds
 from dynsurgeon.surgery.decide.plan_table import HEADER, plan_rows
 
-from .budget_options import BUDGET, BudgetOptions
-from .options import Json, ModelOptions, SurgeryOptions
-from .render import print_json, print_table, say, steps
-from .settings import surgery_config
+from ..options.budget import BUDGET, BudgetOptions
+from ..options.settings import surgery_config
+from ..options.shared import Json, ModelOptions, SurgeryOptions
+from ..render import print_json, print_table, say, steps
 
 __all__ = ["EXAMPLES", "HEADER", "run"]
 
@@ -47,7 +47,7 @@ def run(
     """
     config = surgery_config(surgery, model.seed, budget, {"form": form})
     with steps() as step:
-        from .loading import load_subject  # imports torch, which takes seconds
+        from ..work.loading import load_subject  # imports torch, which takes seconds
 
         step(f"building {model.model}")
         subject = load_subject(model)

@@ -17,7 +17,7 @@ from dynsurgeon.running.fresh import fresh_inputs
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.decide.plan_table import human
 
-from .render import print_table, say
+from ..render import print_table, say
 
 HEADER = ("network", "parameters", "MACs", "max difference", "top-1 agreement")
 SAMPLES = 8

@@ -7,18 +7,18 @@ from typing import Annotated
 
 from typer import Option
 
-from .finetuning import (
+from ..options.shared import Callable, Directory, Force, Json
+from ..options.training import DataOptions, RecipeOptions, RunOptions
+from ..render import print_json
+from ..work.finetuning import (
     default_output,
     finetune_directory,
     is_first,
     prepare_output,
     settings_of,
 )
-from .options import Callable, Directory, Force, Json
-from .render import print_json
-from .training_options import DataOptions, RecipeOptions, RunOptions
-from .training_progress import training_progress
-from .training_report import print_result
+from ..work.training_progress import training_progress
+from ..work.training_report import print_result
 
 Quiet = Annotated[
     bool, Option("--quiet", "-q", help="Say nothing while it runs; --json implies it.")
