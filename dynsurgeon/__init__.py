@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     from dynsurgeon.running.inputs import Inputs
     from dynsurgeon.storage import load, save
     from dynsurgeon.surgery.cut.restore import restore
-    from dynsurgeon.surgery.decide.planned import Plan, Site
+    from dynsurgeon.surgery.decide.planned import Plan
+    from dynsurgeon.surgery.decide.rows import Site
     from dynsurgeon.training.bank_steps import balance_banks
     from dynsurgeon.training.batch_norm import BatchNormReport, update_batch_norm
     from dynsurgeon.training.calibrate import calibrate
@@ -101,7 +102,8 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "running.inputs": ("Inputs",),
     "storage": ("load", "save"),
     "surgery.cut.restore": ("restore",),
-    "surgery.decide.planned": ("Plan", "Site"),
+    "surgery.decide.planned": ("Plan",),
+    "surgery.decide.rows": ("Site",),
     "training.bank_steps": ("balance_banks",),
     "training.batch_norm": ("BatchNormReport", "update_batch_norm"),
     "training.calibrate": ("calibrate",),

@@ -20,7 +20,8 @@ from dynsurgeon.operators import DynamicConv
 from dynsurgeon.planning import plan_in_place
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.decide.draft import Variant
-from dynsurgeon.surgery.decide.planned import Latency, Plan
+from dynsurgeon.surgery.decide.planned import Plan
+from dynsurgeon.surgery.decide.rows import Latency
 
 
 class FakeMeter:

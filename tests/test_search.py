@@ -7,7 +7,7 @@ import pytest
 from dynsurgeon.budgets.knapsack import Option, choose
 from dynsurgeon.budgets.search import ATTEMPTS, ENOUGH, Chosen, Search, capacity_of
 from dynsurgeon.errors import NoSiteError
-from dynsurgeon.surgery.decide.planned import Latency
+from dynsurgeon.surgery.decide.rows import Latency
 
 STATIC = 10.0
 OPTIONS = [Option(f"s{i}", None, {"latency": 0.1}, 1.0) for i in range(40)]

@@ -8,14 +8,11 @@ from typing import Annotated
 from typer import Option
 
 import dynsurgeon as ds
-from dynsurgeon.surgery.decide.plan_table import HEADER, plan_rows
 
 from ..options.budget import BUDGET, BudgetOptions
 from ..options.settings import surgery_config
 from ..options.shared import Json, ModelOptions, SurgeryOptions
 from ..render import print_json, print_table, say, steps
-
-__all__ = ["EXAMPLES", "HEADER", "run"]
 
 EXAMPLES = (
     "dynsurgeon plan resnet18 --weights random",
@@ -56,7 +53,7 @@ def run(
     if json:
         print_json({"model": subject.origin, "config": config.to_dict(), **plan.to_dict()})
     elif sys.stdout.isatty():
-        header, *rows = plan_rows(plan)
+        header, *rows = plan.rows()
         print_table(header, rows)
         for line in plan.notes:
             say(f"note: {line}")

@@ -16,8 +16,7 @@ from dynsurgeon.training.finetune.listener import Listener, Setup
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from dynsurgeon.training.finetune.rate_probe import RateProbe
-    from dynsurgeon.training.finetune.results import Epoch, Score
+    from dynsurgeon.training.finetune.results import Epoch, RateProbe, Score
     from dynsurgeon.training.report import AttentionReport
 
 EVERY = 10.0

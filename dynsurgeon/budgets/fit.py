@@ -17,7 +17,8 @@ from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.cut.apply import apply_recipe
 from dynsurgeon.surgery.decide.draft import Decision, Draft, Variant
 from dynsurgeon.surgery.decide.plan_table import human
-from dynsurgeon.surgery.decide.planned import Latency, Plan
+from dynsurgeon.surgery.decide.planned import Plan
+from dynsurgeon.surgery.decide.rows import Latency
 from dynsurgeon.surgery.decide.settings import conv_settings
 from dynsurgeon.surgery.sites.candidates import Candidate
 

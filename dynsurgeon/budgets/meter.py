@@ -21,7 +21,7 @@ from dynsurgeon.errors import ExportError
 from dynsurgeon.operators.convolution import StaticConv
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.decide.draft import Variant
-from dynsurgeon.surgery.decide.planned import Latency
+from dynsurgeon.surgery.decide.rows import Latency
 from dynsurgeon.timing.interleave import Timing
 
 PROBE_ROUNDS, PROBE_SECONDS = 50, 3.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from dynsurgeon.budgets.knapsack import Option
 from dynsurgeon.errors import NoSiteError
-from dynsurgeon.surgery.decide.planned import Latency
+from dynsurgeon.surgery.decide.rows import Latency
 
 ATTEMPTS, STEPS = 6, 30
 """Measurements of the whole network, at most (each costs an export), and moves between them."""

@@ -20,7 +20,8 @@ from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe
 from dynsurgeon.surgery.cut.build import build_relu
 from dynsurgeon.surgery.decide import costs
 from dynsurgeon.surgery.decide.judge import activation_form
-from dynsurgeon.surgery.decide.planned import Plan, Site
+from dynsurgeon.surgery.decide.planned import Plan
+from dynsurgeon.surgery.decide.rows import Site
 from dynsurgeon.surgery.decide.settings import activation_settings, conv_settings
 from dynsurgeon.surgery.owners.functional import static_conv_of
 from dynsurgeon.surgery.owners.match import Traces, group_by_owner, owner_recipe

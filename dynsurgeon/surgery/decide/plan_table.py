@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from dynsurgeon.surgery.decide.planned import Plan, Site
+from dynsurgeon.surgery.decide.rows import Latency, Site
 
 HEADER = ("site", "operation", "input", "becomes", "params", "MACs")
 MEASURED = "adds"
 
 
-def plan_table(plan: Plan) -> str:
-    """Lay out every site, the totals and the notes."""
-    header, *rows = plan_rows(plan)
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    first, *middle, last = [_line(row, widths) for row in (header, *rows)]
+class Totals(NamedTuple):
+    """Parameters and multiply-accumulates of a whole model, now and after conversion."""
+
+    params_before: int
+    params_after: int
+    macs_before: int
+    macs_after: int
+
+
+def plan_table(rows: Sequence[tuple[str, ...]], notes: Iterable[str]) -> str:
+    """Lay out the cells of `plan_rows`, and the notes below them."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    first, *middle, last = [_line(row, widths) for row in rows]
     rule = "-" * max(len(first), len(last))
     lines = [first, rule, *middle, rule, last]
-    return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
+    return "\n".join([*lines, *(f"note: {note}" for note in notes)])
 
 
-def plan_rows(plan: Plan) -> list[tuple[str, ...]]:
+def plan_rows(
+    sites: Sequence[Site], totals: Totals, latency: Latency | None = None
+) -> list[tuple[str, ...]]:
     """Return the table's cells: the header, every site, and the totals.
 
     There is a column of measured milliseconds if a budget had them measured.
     """
-    rows = [HEADER, *(_row(site) for site in plan.sites), _totals(plan)]
-    if all(site.measured_ms is None for site in plan.sites):
+    rows = [HEADER, *(_row(site) for site in sites), _total_row(sites, totals)]
+    if all(site.measured_ms is None for site in sites):
         return rows
-    adds = [MEASURED, *(_milliseconds(site) for site in plan.sites), _latency(plan)]
+    adds = [MEASURED, *(_milliseconds(site) for site in sites), _latency(latency)]
     return [(*row, added) for row, added in zip(rows, adds, strict=True)]
 
 
@@ -58,18 +67,17 @@ def _row(site: Site) -> tuple[str, ...]:
     )
 
 
-def _totals(plan: Plan) -> tuple[str, ...]:
-    converted = f"{len(plan.converted)} of {len(plan.sites)} sites"
-    params = _change(plan.params_before, plan.params_after)
-    return ("total", "", "", converted, params, _change(plan.macs_before, plan.macs_after))
+def _total_row(sites: Sequence[Site], totals: Totals) -> tuple[str, ...]:
+    converted = f"{sum(site.is_converted for site in sites)} of {len(sites)} sites"
+    params = _change(totals.params_before, totals.params_after)
+    return ("total", "", "", converted, params, _change(totals.macs_before, totals.macs_after))
 
 
 def _milliseconds(site: Site) -> str:
     return "-" if site.measured_ms is None else f"{site.measured_ms:+.3f} ms"
 
 
-def _latency(plan: Plan) -> str:
-    found = plan.latency
+def _latency(found: Latency | None) -> str:
     return "" if found is None else f"{found.static_ms:.2f} -> {found.dynamic_ms:.2f} ms"
 
 

@@ -24,8 +24,8 @@ from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.launch import accelerators, check_classes, check_parts
 from dynsurgeon.training.finetune.listener import Listener, Setup
 from dynsurgeon.training.finetune.loading import Sharing
-from dynsurgeon.training.finetune.rate_probe import RateProbe, probe_rates
-from dynsurgeon.training.finetune.results import FinetuneResult, Gain, Score
+from dynsurgeon.training.finetune.rate_probe import probe_rates
+from dynsurgeon.training.finetune.results import FinetuneResult, Gain, RateProbe, Score
 from dynsurgeon.training.finetune.run import Run, progress_from
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 from dynsurgeon.training.finetune.setup import describe
