@@ -34,20 +34,27 @@ if TYPE_CHECKING:
     )
     from dynsurgeon.export import ExportResult, export_onnx
     from dynsurgeon.operators import (
+        ActivationLayer,
+        ConvolutionLayer,
         DynamicConv1d,
         DynamicConv2d,
         DynamicConv3d,
         DynamicConvTranspose1d,
         DynamicConvTranspose2d,
         DynamicConvTranspose3d,
+        DynamicLayer,
         DynamicReLUA,
         DynamicReLUB,
         DynamicReLUC,
+        Head,
+        Part,
+        Temperature,
     )
     from dynsurgeon.planning import plan
     from dynsurgeon.proof.parity import check_parity
     from dynsurgeon.proof.receipt import Receipt
     from dynsurgeon.recipe import Recipe
+    from dynsurgeon.registry import Operator, operator_names, register_operator
     from dynsurgeon.running.inputs import Inputs
     from dynsurgeon.storage import load, save
     from dynsurgeon.surgery.cut.restore import restore
@@ -85,20 +92,27 @@ _MODULES: dict[str, tuple[str, ...]] = {
     ),
     "export": ("ExportResult", "export_onnx"),
     "operators": (
+        "ActivationLayer",
+        "ConvolutionLayer",
         "DynamicConv1d",
         "DynamicConv2d",
         "DynamicConv3d",
         "DynamicConvTranspose1d",
         "DynamicConvTranspose2d",
         "DynamicConvTranspose3d",
+        "DynamicLayer",
         "DynamicReLUA",
         "DynamicReLUB",
         "DynamicReLUC",
+        "Head",
+        "Part",
+        "Temperature",
     ),
     "planning": ("plan",),
     "proof.parity": ("check_parity",),
     "proof.receipt": ("Receipt",),
     "recipe": ("Recipe",),
+    "registry": ("Operator", "operator_names", "register_operator"),
     "running.inputs": ("Inputs",),
     "storage": ("load", "save"),
     "surgery.cut.restore": ("restore",),
@@ -119,9 +133,11 @@ _MODULES: dict[str, tuple[str, ...]] = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "ActivationLayer",
     "AttentionReport",
     "BatchNormReport",
     "ConfigError",
+    "ConvolutionLayer",
     "DataError",
     "DynamicConv1d",
     "DynamicConv2d",
@@ -130,6 +146,7 @@ __all__ = [
     "DynamicConvTranspose1d",
     "DynamicConvTranspose2d",
     "DynamicConvTranspose3d",
+    "DynamicLayer",
     "DynamicReLUA",
     "DynamicReLUB",
     "DynamicReLUC",
@@ -138,10 +155,13 @@ __all__ = [
     "ExportResult",
     "FinetuneResult",
     "FinetuneSettings",
+    "Head",
     "Inputs",
     "ModelNotFoundError",
     "NoSiteError",
+    "Operator",
     "ParityError",
+    "Part",
     "PatternError",
     "Plan",
     "Receipt",
@@ -151,6 +171,7 @@ __all__ = [
     "StorageError",
     "SurgeryConfig",
     "SurgeryError",
+    "Temperature",
     "TemperatureSchedule",
     "TrainingData",
     "TrainingError",
@@ -165,8 +186,10 @@ __all__ = [
     "finetune",
     "load",
     "load_images",
+    "operator_names",
     "parameter_groups",
     "plan",
+    "register_operator",
     "restore",
     "save",
     "set_temperature",

@@ -19,6 +19,7 @@ from dynsurgeon.surgery.decide.draft import Draft
 from dynsurgeon.surgery.decide.judge import judge_candidates
 from dynsurgeon.surgery.decide.planned import Plan
 from dynsurgeon.surgery.decide.presets import apply_preset
+from dynsurgeon.surgery.decide.settings import check_overrides
 from dynsurgeon.surgery.owners.match import Traces, refuse, trace_owners
 from dynsurgeon.surgery.owners.rehearse import unfaithful_owners, visible_writes
 from dynsurgeon.surgery.sites.candidates import Candidate, find_candidates
@@ -81,6 +82,7 @@ def plan_in_place(
     check_patterns(config, candidates, (name for name, _ in model.named_modules()))
     judge_candidates(model, candidates, survey, config)
     apply_preset(candidates, config)
+    check_overrides(config, candidates)
     traces = _proven_traces(model, candidates, survey)
     draft = Draft(model, candidates, survey, config, traces)
     return fit_budgets(draft, inputs, meter) if config.budgets else draft.plan()

@@ -38,13 +38,13 @@ def test_the_best_by_capacity_a_cost_comes_first() -> None:
 
 def test_a_site_gets_more_kernels_where_they_fit() -> None:
     options = [option("a", 4, 2, ms=1), option("a", 6, 4, ms=3), option("b", 4, 2, ms=1)]
-    assert {n: o.experts for n, o in choose(options, {"ms": 2}).items()} == {"a": 2, "b": 2}
-    assert {n: o.experts for n, o in choose(options, {"ms": 4}).items()} == {"a": 4, "b": 2}
+    assert {n: o.choice for n, o in choose(options, {"ms": 2}).items()} == {"a": 2, "b": 2}
+    assert {n: o.choice for n, o in choose(options, {"ms": 4}).items()} == {"a": 4, "b": 2}
 
 
 def test_more_kernels_that_cost_no_more_are_taken_at_once() -> None:
     options = [option("a", 4, 2, ms=2), option("a", 6, 4, ms=1)]
-    assert choose(options, {"ms": 1})["a"].experts == 4
+    assert choose(options, {"ms": 1})["a"].choice == 4
 
 
 def test_every_budget_counts() -> None:

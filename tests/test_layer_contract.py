@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig
 from dynsurgeon.operators import DynamicConv, DynamicReLU
-from dynsurgeon.operators.table import CONVOLUTIONS, DYNAMIC_OPERATORS, RELUS
+from dynsurgeon.operators.table import CONVOLUTIONS, RELUS
+from dynsurgeon.registry import layer_classes
 
 CONV_NAMES = [kind.__name__ for kind in CONVOLUTIONS.values()]
 RELU_NAMES = [kind.__name__ for kind in RELUS.values()]
@@ -25,7 +26,7 @@ common_operator = pytest.mark.parametrize("name", COMMON)
 
 
 def layer(name: str, dtype: torch.dtype = torch.float64, channels: int = 4) -> nn.Module:
-    kind: Any = DYNAMIC_OPERATORS[name]
+    kind: Any = layer_classes()[name]
     if issubclass(kind, DynamicConv):
         config = DynamicConvConfig(experts=3, temperature=2.0)
         built = kind(channels, channels, 3, padding=1, groups=2, config=config, dtype=dtype)
@@ -205,5 +206,5 @@ def test_train_and_eval_compute_the_same(name: str) -> None:
 
 
 def test_every_operator_is_here() -> None:
-    assert set(DYNAMIC_OPERATORS) == {*CONV_NAMES, *RELU_NAMES}
-    assert all(issubclass(kind, DynamicConv | DynamicReLU) for kind in DYNAMIC_OPERATORS.values())
+    assert set(layer_classes()) == {*CONV_NAMES, *RELU_NAMES}
+    assert all(issubclass(kind, DynamicConv | DynamicReLU) for kind in layer_classes().values())

@@ -11,7 +11,9 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = {"dynsurgeon": ROOT / "dynsurgeon", "dynsurgeon.cli": ROOT / "cli"}
 
 ROOMS = (
-    *("errors", "checks", "config", "recipe", "files"),  # plain values
+    *("errors", "checks", "settings"),
+    *("operators.forms", "operators.contract"),  # what a dynamic layer is, whichever it is
+    *("registry", "overrides", "config", "recipe", "files"),  # plain values, as the first are
     *("running", "models", "operators", "runtimes", "timing"),
     *("surgery", "surgery.sites", "surgery.owners", "surgery.cut", "surgery.decide"),
     *("proof", "tensor_file", "storage", "export"),

@@ -5,15 +5,17 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import ConfigError
+from dynsurgeon.registry import DEFAULTS, Role, operator_named, operator_names
 
 from .budget import BudgetOptions
-from .shared import ReLU, SurgeryOptions
+from .shared import SurgeryOptions
 
 Settings = dict[str, Any]
+NONE = "none"
 
 
 def surgery_config(
@@ -35,14 +37,15 @@ def surgery_config(
     """
     _refuse_contradictions(options)
     values = read_settings(options.config) if options.config is not None else {}
-    relu = options.relu
-    values["conv"] = _merge(values.get("conv"), _conv_options(options), options.no_conv)
-    values["activation"] = _merge(
-        values.get("activation"), _relu_options(options), relu is ReLU.NONE
-    )
-    given = {"include": options.include, "exclude": options.exclude, "seed": seed}
-    given.update(_budget_options(budget or BudgetOptions()))
-    values.update({key: value for key, value in given.items() if value is not None and value != []})
+    own: dict[Role, Settings] = {
+        "conv": _conv_options(options),
+        "activation": _relu_options(options),
+    }
+    for role, given in own.items():
+        values[role] = _merge(role, values.get(role), given, _named(role, options))
+    others = {"include": options.include, "exclude": options.exclude, "seed": seed}
+    others.update(_budget_options(budget or BudgetOptions()))
+    values.update({key: value for key, value in others.items() if value not in (None, [])})
     found = _given(**(measure or {}), threads=budget and budget.latency_threads)
     values["measure"] = {**values.get("measure", {}), **found}
     config = SurgeryConfig.from_dict(values)
@@ -64,7 +67,8 @@ def read_settings(path: Path) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"'{path}' is no valid TOML: {error}") from error
     for key in ("conv", "activation", "overrides", "measure"):
-        if not isinstance(values.get(key, {}), dict) and values[key] is not False:
+        allowed = (dict, str) if key in get_args(Role) else dict
+        if not isinstance(values.get(key, {}), allowed) and values[key] is not False:
             raise ConfigError(f"'{path}': {key} must be a table, got {values[key]!r}")
     try:
         SurgeryConfig.from_dict(values)
@@ -73,10 +77,29 @@ def read_settings(path: Path) -> Settings:
     return values
 
 
-def _merge(base: Any, options: Settings, off: bool) -> Any:
-    if off or (base is False and not options):
+def _merge(role: Role, base: Any, options: Settings, name: str | None) -> Any:
+    """Return the table of one role: the file's, with the options over it.
+
+    Settings in the file are dropped where an option names another operator than the file's.
+    """
+    if name == NONE or (base is False and not options and name is None):
         return False
-    return {**(base or {}), **options}
+    table = {"operator": base} if isinstance(base, str) else dict(base or {})
+    if name is not None:
+        operator = operator_named(role, name)
+        before = operator_named(role, table.get("operator", DEFAULTS[role]))
+        kept = table if before.settings is operator.settings else {}
+        table = {**kept, "operator": name, **operator.fixed}
+    return {**table, **options}
+
+
+def _named(role: Role, options: SurgeryOptions) -> str | None:
+    """Return the operator that the options name, spelt as it is registered."""
+    if role == "conv" and options.no_conv:
+        return NONE
+    given = options.conv if role == "conv" else options.relu
+    known = {name.lower(): name for name in (*operator_names(role), NONE)}
+    return None if given is None else known.get(given.lower(), given)
 
 
 def _conv_options(options: SurgeryOptions) -> Settings:
@@ -90,7 +113,6 @@ def _conv_options(options: SurgeryOptions) -> Settings:
 
 def _relu_options(options: SurgeryOptions) -> Settings:
     return _given(
-        kind=options.relu and options.relu.value,
         reduction=options.relu_reduction,
         smooth=options.smooth or None,
     )
@@ -110,9 +132,12 @@ def _given(**values: Any) -> Settings:
 
 
 def _refuse_contradictions(options: SurgeryOptions) -> None:
-    if options.no_conv and _conv_options(options):
+    if options.no_conv and options.conv not in (None, NONE):
+        raise ConfigError(f"--no-conv and --conv {options.conv} contradict each other")
+    if _named("conv", options) == NONE and _conv_options(options):
+        off = "--no-conv" if options.no_conv else "--conv none"
         named = ", ".join(f"--{name}" for name in _conv_options(options))
-        raise ConfigError(f"--no-conv leaves convolutions alone, so {named} would do nothing")
-    if options.relu is ReLU.NONE and (options.smooth or options.relu_reduction is not None):
+        raise ConfigError(f"{off} leaves convolutions alone, so {named} would do nothing")
+    if _named("activation", options) == NONE and _relu_options(options):
         named = "--smooth" if options.smooth else "--relu-reduction"
         raise ConfigError(f"--relu none leaves activations alone, so {named} would do nothing")

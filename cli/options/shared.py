@@ -9,16 +9,9 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from dynsurgeon.registry import operator_names
+
 MODEL, SURGERY, ONNX = "Model", "Surgery", "ONNX"
-
-
-class ReLU(StrEnum):
-    """Kinds of DY-ReLU on the command line."""
-
-    A = "A"
-    B = "B"
-    C = "C"
-    NONE = "none"
 
 
 class Start(StrEnum):
@@ -115,18 +108,27 @@ class SurgeryOptions:
             show_default=False,
         ),
     ] = None
-    relu: Annotated[
-        ReLU | None,
+    conv: Annotated[
+        str | None,
         Option(
-            metavar="A|B|C|none",
-            help="Kind of DY-ReLU, or none to leave activations alone. Default: B.",
-            case_sensitive=False,
+            metavar="|".join([*operator_names("conv"), "none"]),
+            help="What convolutions become, or none to leave them alone. Default: dynamic.",
+            rich_help_panel=SURGERY,
+            show_default=False,
+        ),
+    ] = None
+    relu: Annotated[
+        str | None,
+        Option(
+            metavar="|".join([*operator_names("activation"), "none"]),
+            help="What activations become (a kind of DY-ReLU), or none to leave them alone. "
+            "Default: B.",
             rich_help_panel=SURGERY,
             show_default=False,
         ),
     ] = None
     no_conv: Annotated[
-        bool, Option("--no-conv", help="Leave convolutions alone.", rich_help_panel=SURGERY)
+        bool, Option("--no-conv", help="The same as --conv none.", rich_help_panel=SURGERY)
     ] = False
     include: Annotated[
         list[str] | None,

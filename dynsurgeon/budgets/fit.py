@@ -19,7 +19,6 @@ from dynsurgeon.surgery.decide.draft import Decision, Draft, Variant
 from dynsurgeon.surgery.decide.plan_table import human
 from dynsurgeon.surgery.decide.planned import Plan
 from dynsurgeon.surgery.decide.rows import Latency
-from dynsurgeon.surgery.decide.settings import conv_settings
 from dynsurgeon.surgery.sites.candidates import Candidate
 
 LATENCY, MACS, PARAMS = "latency", "MACs", "parameter"
@@ -92,11 +91,13 @@ class _Fit:
         return options
 
     def _options(self, candidate: Candidate, feeding: int) -> list[Option]:
-        variants = [self.draft.variant(candidate, k) for k in _experts(candidate, self.draft)]
+        variants = self.draft.variants(candidate)
         seconds: list[float | None] = [None] * len(variants)
         if LATENCY in self.budgets and self.meter is not None:
             seconds = [*self.meter.site_seconds(variants)]
-        return [_option(v, s, feeding) for v, s in zip(variants, seconds, strict=True)]
+        # An activation makes the convolution before it depend on the input.
+        macs = None if candidate.is_convolution else feeding
+        return [_option(v, s, macs) for v, s in zip(variants, seconds, strict=True)]
 
     def _search(self) -> Search:
         def within(spend: float) -> Chosen:
@@ -127,7 +128,7 @@ class _Fit:
         for option in reversed(self.options):  # so that the cheapest of a site has the last word
             if option.site in chosen:
                 taken = chosen[option.site]
-                decisions[option.site] = Decision(None, taken.experts, _milliseconds(taken))
+                decisions[option.site] = Decision(None, taken.choice, _milliseconds(taken))
             else:
                 reason = self._reason(option, chosen, used)
                 decisions[option.site] = Decision(reason, None, _milliseconds(option))
@@ -174,29 +175,15 @@ class _Fit:
         return notes
 
 
-def _experts(candidate: Candidate, draft: Draft) -> list[int | None]:
-    """Numbers of kernels to choose from: 2, 4, 8 … up to what the configuration says."""
-    if not candidate.is_convolution:
-        return [None]
-    most = conv_settings(candidate, draft.config).experts
-    counts: list[int | None] = []
-    power = 2
-    while power < most:
-        counts.append(power)
-        power *= 2
-    return [*counts, most]
-
-
-def _option(variant: Variant, seconds: float | None, feeding: int) -> Option:
-    macs = variant.before.macs if variant.experts is not None else max(feeding, variant.after.macs)
-    parts = variant.experts or int(variant.recipe.settings["pieces"])
+def _option(variant: Variant, seconds: float | None, feeding: int | None) -> Option:
+    macs = variant.before.macs if feeding is None else max(feeding, variant.after.macs)
     costs = {
         MACS: float(variant.after.macs - variant.before.macs),
         PARAMS: float(variant.after.params - variant.before.params),
     }
     if seconds is not None:
         costs[LATENCY] = seconds
-    return Option(variant.recipe.name, variant.experts, costs, capacity(macs, parts))
+    return Option(variant.recipe.name, variant.settings, costs, capacity(macs, variant.parts))
 
 
 def _milliseconds(option: Option) -> float | None:

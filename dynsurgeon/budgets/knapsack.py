@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 Costs = Mapping[str, float]
 """What something costs, by the name of the budget that it is paid from."""
@@ -27,13 +28,13 @@ class Option:
 
     Attributes:
         site: Name of the site.
-        experts: Kernels of a convolution, None for an activation.
+        choice: What to make of it: the settings of its operator.
         costs: What it adds to the network, by budget; below 0 if it saves.
         capacity: Its dynamic capacity.
     """
 
     site: str
-    experts: int | None
+    choice: Any
     costs: Costs
     capacity: float
 

@@ -18,7 +18,7 @@ from torch import nn
 from dynsurgeon.budgets.probe import Shape, dynamic_probe, probe_input, static_probe
 from dynsurgeon.config import MeasureConfig
 from dynsurgeon.errors import ExportError
-from dynsurgeon.operators.convolution import StaticConv
+from dynsurgeon.operators.contract import StaticConv
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.decide.draft import Variant
 from dynsurgeon.surgery.decide.rows import Latency

@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.operators import ActivationForm, DynamicConv
-from dynsurgeon.operators.convolution import StaticConv
-from dynsurgeon.operators.table import DYNAMIC_OPERATORS
-from dynsurgeon.surgery.cut.build import build_conv, build_relu
+from dynsurgeon.operators.contract import StaticConv
+from dynsurgeon.operators.forms import ActivationForm
+from dynsurgeon.surgery.cut.build import build_layer
 from dynsurgeon.surgery.decide.draft import Variant
 
 THIN = 8
@@ -58,12 +57,10 @@ def static_probe(variant: Variant, shape: Shape) -> Probe:
 
 def dynamic_probe(variant: Variant, shape: Shape) -> Probe:
     """Put the dynamic layer of a variant into a probe."""
-    if issubclass(DYNAMIC_OPERATORS[variant.recipe.operator], DynamicConv):
-        static = _on_cpu(variant.static or nn.Identity())
-        layer = build_conv(variant.recipe, static)
-        return Probe(layer, (layer.in_channels, layer.out_channels), len(shape) - 2)
-    relu = build_relu(variant.recipe, "cpu")
-    return Probe(relu, (shape[1], shape[1]), len(shape) - 2)
+    static = None if variant.static is None else _on_cpu(variant.static)
+    layer = build_layer(variant.recipe, static, "cpu")
+    ends = _conv_channels(static) if isinstance(static, StaticConv) else (shape[1], shape[1])
+    return Probe(layer, ends, len(shape) - 2)
 
 
 def probe_input(shape: Shape) -> Tensor:

@@ -23,16 +23,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynsurgeon.config import DynamicConvConfig
 from dynsurgeon.errors import UnsupportedModelError
 from dynsurgeon.operators.attention import KernelAttention
+from dynsurgeon.operators.contract import StaticConv
 from dynsurgeon.operators.execution import run_dynamic_convolution
 from dynsurgeon.operators.geometry import ConvGeometry
+from dynsurgeon.operators.mixture import KernelMixture
+from dynsurgeon.settings import DynamicConvConfig
 
-StaticConv = nn.modules.conv._ConvNd
 
-
-class DynamicConv(nn.Module):
+class DynamicConv(KernelMixture):
     """Base of the dynamic convolutions; use `DynamicConv2d` and its siblings.
 
     Takes the arguments of the static class, then `config`. The attributes of the static class
@@ -56,8 +56,6 @@ class DynamicConv(nn.Module):
     dilation: tuple[int, ...]
     output_padding: tuple[int, ...]
     geometry: ConvGeometry
-    weight: nn.Parameter
-    bias: nn.Parameter | None
 
     def __init__(
         self,

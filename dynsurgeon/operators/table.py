@@ -1,7 +1,4 @@
-"""The tables: what each static operator is, and which dynamic operator stands for it.
-
-A new operator is its own file and one line here.
-"""
+"""The tables of static operators: what each is, and where the built-in dynamic ones start."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ from torch import Tensor, nn
 
 from dynsurgeon.errors import UnsupportedModelError
 from dynsurgeon.operators import convolution as conv
+from dynsurgeon.operators.contract import StaticConv
 from dynsurgeon.operators.forms import ActivationForm
 from dynsurgeon.operators.relu import DynamicReLU, DynamicReLUA, DynamicReLUB
 from dynsurgeon.operators.relu_spatial import DynamicReLUC
@@ -27,11 +25,27 @@ CONVOLUTIONS: dict[type[nn.Module], type[conv.DynamicConv]] = {
     nn.ConvTranspose3d: conv.DynamicConvTranspose3d,
 }
 
-RELUS: dict[str, type[DynamicReLU]] = {"A": DynamicReLUA, "B": DynamicReLUB, "C": DynamicReLUC}
-
-DYNAMIC_OPERATORS: dict[str, type[nn.Module]] = {
-    operator.__name__: operator for operator in (*CONVOLUTIONS.values(), *RELUS.values())
+STATIC_CONVOLUTIONS: dict[type[nn.Module], int] = {
+    nn.Conv1d: 1,
+    nn.Conv2d: 2,
+    nn.Conv3d: 3,
+    nn.ConvTranspose1d: 1,
+    nn.ConvTranspose2d: 2,
+    nn.ConvTranspose3d: 3,
 }
+"""Static convolutions, with their number of spatial axes."""
+
+CONVOLUTION_FUNCTIONS: dict[str, type[StaticConv]] = {
+    "conv1d": nn.Conv1d,
+    "conv2d": nn.Conv2d,
+    "conv3d": nn.Conv3d,
+    "conv_transpose1d": nn.ConvTranspose1d,
+    "conv_transpose2d": nn.ConvTranspose2d,
+    "conv_transpose3d": nn.ConvTranspose3d,
+}
+"""Functional convolutions, with the module that each amounts to."""
+
+RELUS: dict[str, type[DynamicReLU]] = {"A": DynamicReLUA, "B": DynamicReLUB, "C": DynamicReLUC}
 
 ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.ReLU: "relu",
@@ -57,12 +71,7 @@ FUNCTIONS: dict[Callable[..., Any], str] = {
     F.hardswish: "hardswish",
     F.silu: "silu",
     F.gelu: "gelu",
-    F.conv1d: "conv1d",
-    F.conv2d: "conv2d",
-    F.conv3d: "conv3d",
-    F.conv_transpose1d: "conv_transpose1d",
-    F.conv_transpose2d: "conv_transpose2d",
-    F.conv_transpose3d: "conv_transpose3d",
+    **{getattr(F, name): name for name in CONVOLUTION_FUNCTIONS},
 }
 """Functions and methods that make a call site, by the name of what they compute."""
 

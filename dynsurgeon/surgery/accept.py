@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
-from dynsurgeon.operators.table import DYNAMIC_OPERATORS
+from dynsurgeon.operators.contract import dynamic_layers
 
 _WRAPPERS = {
     "DataParallel": "pass `model.module`, and wrap the converted model again",
@@ -35,7 +35,7 @@ def check_model(model: nn.Module) -> None:
 
 def check_static(model: nn.Module) -> None:
     """Raise `UnsupportedModelError` if the model was converted before."""
-    count = sum(isinstance(m, tuple(DYNAMIC_OPERATORS.values())) for m in model.modules())
+    count = sum(1 for _ in dynamic_layers(model))
     if count:
         raise UnsupportedModelError(
             f"the model is already dynamic ({count} dynamic layers): convert the static model once "

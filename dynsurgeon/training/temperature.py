@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
-from dynsurgeon.operators import DynamicReLUC, KernelAttention
+from dynsurgeon.operators.contract import temperatures
 
 
 @torch.no_grad()
@@ -23,8 +23,8 @@ def set_temperature(model: nn.Module, temperature: float) -> None:
     is_number = isinstance(temperature, Real) and not isinstance(temperature, bool)
     if not is_number or not 0 < temperature < math.inf:
         raise ConfigError(f"temperature must be a number above 0, got {temperature!r}")
-    holders = [m for m in model.modules() if isinstance(m, (KernelAttention, DynamicReLUC))]
-    if not holders:
+    found = temperatures(model)
+    if not found:
         raise UnsupportedModelError("no module has a temperature: the model has no dynamic layer")
-    for holder in holders:
-        holder.temperature.fill_(temperature)
+    for each in found:
+        each.value.fill_(temperature)

@@ -9,13 +9,12 @@ import torch
 from torch import fx, nn
 
 from dynsurgeon.errors import StorageError
-from dynsurgeon.operators import DynamicConv
-from dynsurgeon.operators.table import DYNAMIC_OPERATORS
+from dynsurgeon.operators.contract import ActivationLayer
 from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe, attach_recipe
 from dynsurgeon.running.randomness import forked_random
 from dynsurgeon.running.run import MODES
 from dynsurgeon.surgery.cut.become import become
-from dynsurgeon.surgery.cut.build import build_conv, build_relu
+from dynsurgeon.surgery.cut.build import build_layer
 from dynsurgeon.surgery.cut.unshare import unshare_activations
 from dynsurgeon.surgery.owners.functional import (
     OPERANDS,
@@ -78,16 +77,11 @@ def _traced(model: nn.Module, owner: OwnerRecipe) -> OwnerTrace:
 
 
 def _build(model: nn.Module, site: SiteRecipe, static: nn.Module) -> nn.Module:
-    if issubclass(_dynamic_class(site), DynamicConv):
-        return build_conv(site, static)
-    module = build_relu(site, _device_near(model, site.name))
-    for slope in static.parameters():
-        module.requires_grad_(slope.requires_grad)
-    return module.train(static.training)
-
-
-def _dynamic_class(site: SiteRecipe) -> type[nn.Module]:
-    return DYNAMIC_OPERATORS.get(site.operator, nn.Module)
+    layer = build_layer(site, static, _device_near(model, site.name))
+    if isinstance(layer, ActivationLayer):
+        for slope in static.parameters():
+            layer.requires_grad_(slope.requires_grad)
+    return layer.train(static.training)
 
 
 def _rewrite_owner(
@@ -121,11 +115,12 @@ def _new_child(
 ) -> nn.Module:
     if site is None:  # a call that stays static, of a module whose other calls do not
         return copy.deepcopy(owner.get_submodule(str(node.target)))
-    if not issubclass(_dynamic_class(site), DynamicConv):
-        return build_relu(site, _device_near(model, site.name)).train(owner.training)
-    conv = build_conv(site, conv_of_node(node, owner))
-    vars(conv)[OPERANDS] = operand_names(node)
-    return conv
+    names = operand_names(node)
+    static = conv_of_node(node, owner) if names else None
+    layer = build_layer(site, static, _device_near(model, site.name)).train(owner.training)
+    if names:
+        vars(layer)[OPERANDS] = names
+    return layer
 
 
 def _redirect(graph: fx.Graph, node: fx.Node, child: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Build the dynamic module that a site recipe describes, from the static operator it replaces."""
+"""Build the dynamic layer that a site recipe describes, from the static operator it replaces."""
 
 from __future__ import annotations
 
@@ -7,61 +7,81 @@ from typing import Any
 import torch
 from torch import nn
 
-from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig
 from dynsurgeon.errors import ConfigError, StorageError
-from dynsurgeon.operators import ActivationForm, DynamicConv, DynamicReLU
-from dynsurgeon.operators.convolution import StaticConv
-from dynsurgeon.operators.table import ACTIVATIONS, CONVOLUTIONS, DYNAMIC_OPERATORS
+from dynsurgeon.operators.contract import (
+    ActivationLayer,
+    ConvolutionLayer,
+    DynamicLayer,
+    StaticConv,
+)
+from dynsurgeon.operators.forms import ActivationForm
+from dynsurgeon.operators.table import ACTIVATIONS
 from dynsurgeon.recipe import SiteRecipe
+from dynsurgeon.registry import OPERATORS, Operator, layer_classes
 from dynsurgeon.surgery.sites.calls import convolution_class
 
 
-def build_conv(site: SiteRecipe, static: nn.Module) -> DynamicConv:
-    """Build the dynamic convolution of a site from its static convolution.
+def build_layer(
+    site: SiteRecipe, static: nn.Module | None, device: torch.device | str | None
+) -> DynamicLayer:
+    """Build the dynamic layer of a site.
+
+    Args:
+        site: What it is.
+        static: What it takes the place of, if that is a module; a convolution always is.
+        device: Where an activation's layer lies; a convolution's lies where `static` does, unless
+            this is ``"meta"``.
 
     Raises:
-        StorageError: The site of this recipe is no convolution of this kind in this model.
+        StorageError: The recipe describes no layer, or one that does not fit there.
     """
-    kind = _operator(site)
+    operator, layer = _operator(site)
+    if issubclass(layer, ConvolutionLayer) and static is not None:
+        _check_static(site, operator, layer, static)
+        assert isinstance(static, StaticConv)
+        config = _settings(operator, site)
+        if device == "meta":
+            return layer.like(static, config, device)
+        return layer.from_static(static, config)
+    if not issubclass(layer, ActivationLayer) or site.channels is None:
+        raise StorageError(f"the recipe of {site.name!r} describes no activation")
+    return layer.from_form(
+        _form(site),
+        site.channels,
+        _settings(operator, site),
+        inplace=site.inplace,
+        device=device,
+        dtype=_dtype(site),
+    )
+
+
+def _operator(site: SiteRecipe) -> tuple[Operator, type[DynamicLayer]]:
+    for operator in OPERATORS:
+        for layer in operator.all_layers().values():
+            if layer.__name__ == site.operator:
+                return operator, layer
+    raise StorageError(
+        f"{site.name!r}: unknown operator {site.operator!r}; known: {', '.join(layer_classes())}; "
+        "one of your own has to be registered first (ds.register_operator)"
+    )
+
+
+def _check_static(
+    site: SiteRecipe, operator: Operator, layer: type[DynamicLayer], static: nn.Module
+) -> None:
     base = convolution_class(static)
-    if base is None or CONVOLUTIONS[base] is not kind or not isinstance(static, StaticConv):
+    if base is None or operator.layer_for(base) is not layer:
         raise StorageError(
             f"the recipe makes {site.name!r} a {site.operator}, but there it is a "
             f"{type(static).__name__}: load it onto the model it was made for"
         )
-    module: DynamicConv = kind.from_static(static, _settings(DynamicConvConfig, site))
-    return module
 
 
-def build_relu(site: SiteRecipe, device: torch.device | str | None) -> DynamicReLU:
-    """Build the DY-ReLU of a site.
-
-    Raises:
-        StorageError: The recipe does not describe one.
-    """
-    kind = _operator(site)
-    if not issubclass(kind, DynamicReLU) or site.channels is None:
-        raise StorageError(f"the recipe of {site.name!r} describes no activation")
+def _dtype(site: SiteRecipe) -> torch.dtype:
     dtype = getattr(torch, site.dtype, None)
     if not isinstance(dtype, torch.dtype):
         raise StorageError(f"the recipe of {site.name!r} names an unknown dtype {site.dtype!r}")
-    module: DynamicReLU = kind(
-        site.channels,
-        _settings(DynamicReLUConfig, site),
-        form=_form(site),
-        inplace=site.inplace,
-        device=device,
-        dtype=dtype,
-    )
-    return module
-
-
-def _operator(site: SiteRecipe) -> Any:
-    kind = DYNAMIC_OPERATORS.get(site.operator)
-    if kind is None:
-        known = ", ".join(DYNAMIC_OPERATORS)
-        raise StorageError(f"{site.name!r}: unknown operator {site.operator!r}; known: {known}")
-    return kind
+    return dtype
 
 
 def _form(site: SiteRecipe) -> ActivationForm:
@@ -87,8 +107,8 @@ def _check_form(form: ActivationForm) -> None:
         raise TypeError(f"unknown options {form.options!r}")
 
 
-def _settings(kind: Any, site: SiteRecipe) -> Any:
+def _settings(operator: Operator, site: SiteRecipe) -> Any:
     try:
-        return kind(**site.settings)
+        return operator.settings(**site.settings)
     except (TypeError, ConfigError) as error:
         raise StorageError(f"the recipe of {site.name!r} has bad settings: {error}") from error

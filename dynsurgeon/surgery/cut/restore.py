@@ -1,16 +1,17 @@
 """Give the static model back, where one computes what the dynamic model computes.
 
-A dynamic convolution has a static form if its kernels are all the same, or if its attention is the
-same for every input; a DY-ReLU has one while its last layer is zero, as at the start.
+Each layer says whether one does (`DynamicLayer.static_obstacle`): a dynamic convolution if its
+kernels are all the same, or its attention is the same for every input; a DY-ReLU while its last
+layer is zero, as at the start.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dynsurgeon.errors import RestoreError
-from dynsurgeon.operators import DynamicConv, DynamicReLU, DynamicReLUC
+from dynsurgeon.operators.contract import DynamicLayer
 from dynsurgeon.recipe import ATTRIBUTE, OwnerRecipe, Recipe, recipe_of
 from dynsurgeon.running.copying import copy_of
 from dynsurgeon.surgery.cut.become import become_former
@@ -53,57 +54,19 @@ def _obstacles(model: nn.Module, recipe: Recipe) -> dict[str, str]:
 
 
 def _obstacle(module: nn.Module) -> str | None:
-    if isinstance(module, DynamicConv):
-        if _same_kernels(module) or _is_zero(module.attention.fc2.weight):
-            return None
-        return f"has {module.experts} kernels that differ, and attention that depends on its input"
-    if isinstance(module, DynamicReLU):
-        layers = [module.fc2.weight, module.fc2.bias]
-        if isinstance(module, DynamicReLUC):
-            layers.append(module.spatial.weight)
-        return None if all(map(_is_zero, layers)) else "has lines that depend on its input"
+    if isinstance(module, DynamicLayer):
+        return module.static_obstacle()
     return f"is a {type(module).__name__}, which dynsurgeon did not put there"
-
-
-def _same_kernels(conv: DynamicConv) -> bool:
-    banks = [bank for bank in (conv.weight, conv.bias) if bank is not None]
-    return all(torch.equal(bank, bank[:1].expand_as(bank)) for bank in banks)
-
-
-def _is_zero(tensor: Tensor) -> bool:
-    return not bool(tensor.any())
 
 
 @torch.no_grad()
 def _static_parameters(module: nn.Module) -> nn.Module:
     """Return a bare module with the parameters that the static form of `module` has."""
+    assert isinstance(module, DynamicLayer)
     holder = nn.Module()
-    if isinstance(module, DynamicConv):
-        for name in ("weight", "bias"):
-            bank = getattr(module, name)
-            mixed = None if bank is None else _mixed(module, bank)
-            holder.register_parameter(name, mixed)
-    elif isinstance(module, DynamicReLU) and module.form.function == "prelu":
-        slopes = _slopes(module)
-        holder.register_parameter(
-            "weight", nn.Parameter(slopes, requires_grad=module.fc2.weight.requires_grad)
-        )
+    for name, parameter in module.static_parameters().items():
+        holder.register_parameter(name, parameter)
     return holder
-
-
-def _slopes(relu: DynamicReLU) -> Tensor:
-    # Three times a slope over three is not always that slope; the form remembers the slope itself.
-    slopes = torch.tensor(relu.form.slope, dtype=torch.float64, device=relu.alpha.device).view(-1)
-    same = torch.equal((relu.start_scale * slopes).to(relu.alpha.dtype), relu.alpha[1])
-    return slopes.to(relu.alpha.dtype) if same else relu.alpha[1] / relu.start_scale
-
-
-def _mixed(conv: DynamicConv, bank: nn.Parameter) -> nn.Parameter:
-    kernel = bank[0].clone()
-    if not _same_kernels(conv):
-        logits = conv.attention.fc2.bias / conv.attention.temperature
-        kernel = (torch.softmax(logits, dim=0) @ bank.flatten(1)).view_as(kernel)
-    return nn.Parameter(kernel, bank.requires_grad)
 
 
 def _undo_owner(model: nn.Module, recipe: OwnerRecipe) -> None:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from dynsurgeon.operators import DynamicConv, DynamicReLU
-from dynsurgeon.operators.convolution import StaticConv
+from dynsurgeon.operators.contract import DynamicLayer, StaticConv
 from dynsurgeon.surgery.sites.survey import Execution
 
 
@@ -40,26 +39,15 @@ def static_conv_cost(conv: StaticConv, executions: list[Execution], batch: int) 
     return Cost(parameter_count(conv), _total(executions, once, batch))
 
 
-def dynamic_conv_cost(
-    dynamic: DynamicConv, before: Cost, executions: list[Execution], batch: int
+def dynamic_cost(
+    dynamic: DynamicLayer, before: Cost, executions: list[Execution], batch: int
 ) -> Cost:
-    """Cost of a dynamic convolution, given that of the static one."""
-    mixing = dynamic.weight.numel() + (0 if dynamic.bias is None else dynamic.bias.numel())
+    """Cost of a dynamic layer, given that of the static operator."""
 
-    def extra(execution: Execution) -> int:
-        return mixing + dynamic.attention.multiply_adds(math.prod(execution.input_shape[2:]))
+    def added(execution: Execution) -> int:
+        return dynamic.added_multiply_adds(execution.input_shape, execution.output_shape)
 
-    macs = before.macs + _total(executions, extra, batch)
-    return Cost(parameter_count(dynamic), macs)
-
-
-def dynamic_relu_cost(dynamic: DynamicReLU, executions: list[Execution], batch: int) -> Cost:
-    """Cost of a DY-ReLU."""
-
-    def once(execution: Execution) -> int:
-        return dynamic.multiply_adds(math.prod(execution.input_shape[2:]))
-
-    return Cost(parameter_count(dynamic), _total(executions, once, batch))
+    return Cost(parameter_count(dynamic), before.macs + _total(executions, added, batch))
 
 
 def _total(executions: list[Execution], once: Callable[[Execution], int], batch: int) -> int:

@@ -9,23 +9,22 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
 
 from dynsurgeon.config import SurgeryConfig
-from dynsurgeon.operators.convolution import StaticConv
-from dynsurgeon.operators.table import CONVOLUTIONS, RELUS
+from dynsurgeon.operators.contract import DynamicLayer, StaticConv
 from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe
-from dynsurgeon.surgery.cut.build import build_relu
+from dynsurgeon.surgery.cut.build import build_layer
 from dynsurgeon.surgery.decide import costs
 from dynsurgeon.surgery.decide.judge import activation_form
 from dynsurgeon.surgery.decide.planned import Plan
 from dynsurgeon.surgery.decide.rows import Site
-from dynsurgeon.surgery.decide.settings import activation_settings, conv_settings
+from dynsurgeon.surgery.decide.settings import site_layer, site_settings
 from dynsurgeon.surgery.owners.functional import static_conv_of
 from dynsurgeon.surgery.owners.match import Traces, group_by_owner, owner_recipe
-from dynsurgeon.surgery.sites.calls import convolution_class
 from dynsurgeon.surgery.sites.candidates import Candidate
 from dynsurgeon.surgery.sites.survey import Execution, Survey
 
@@ -40,6 +39,8 @@ class Variant:
         shapes: Shape of its input at each execution in eval mode.
         before: Its cost now.
         after: Its cost then.
+        settings: Those of its operator.
+        parts: Kernels or lines whose mixture the input decides.
     """
 
     recipe: SiteRecipe
@@ -47,6 +48,8 @@ class Variant:
     shapes: tuple[tuple[int, ...], ...]
     before: costs.Cost
     after: costs.Cost
+    settings: Any
+    parts: int
 
     @property
     def experts(self) -> int | None:
@@ -61,12 +64,12 @@ class Decision:
 
     Attributes:
         reason: Why it stays static, or None.
-        experts: Kernels to give it, None for as many as the configuration says.
+        settings: What to make of it, None for what the configuration says.
         measured_ms: Milliseconds that it was measured to add.
     """
 
     reason: str | None = None
-    experts: int | None = None
+    settings: Any = None
     measured_ms: float | None = None
 
 
@@ -88,36 +91,26 @@ class Draft:
     config: SurgeryConfig
     traces: Traces
 
-    def variant(self, candidate: Candidate, experts: int | None = None) -> Variant:
-        """Say what a candidate without a reason to stay becomes."""
-        static = self.static_of(candidate)
-        if candidate.is_convolution:
-            assert isinstance(static, StaticConv)
-            return self._conv_variant(candidate, static, experts)
-        recipe = _relu_recipe(candidate, self.config)
-        after = costs.dynamic_relu_cost(
-            build_relu(recipe, "meta"), _executions(candidate), self.survey.batch
-        )
-        return Variant(recipe, static, _shapes(candidate), self.cost_now(candidate), after)
+    def variants(self, candidate: Candidate) -> list[Variant]:
+        """Say what a candidate without a reason to stay can become, from the cheapest on."""
+        settings = site_settings(candidate, self.config)
+        layer = site_layer(candidate, settings)
+        assert layer is not None
+        return [self.variant(candidate, each) for each in layer.choices(settings)]
 
-    def _conv_variant(
-        self, candidate: Candidate, static: StaticConv, experts: int | None
-    ) -> Variant:
-        settings = conv_settings(candidate, self.config, experts)
-        base = convolution_class(static)
-        assert base is not None
-        operator = CONVOLUTIONS[base]
-        recipe = SiteRecipe(
-            name=candidate.name,
-            operator=operator.__name__,
-            place="module" if candidate.in_place_of_module else "call",
-            settings=asdict(settings),
-            dtype=str(static.weight.dtype).removeprefix("torch."),
-        )
-        dynamic = operator.like(static, settings, device="meta")
+    def variant(self, candidate: Candidate, settings: Any = None) -> Variant:
+        """Say what a candidate becomes with these settings, or with those it would get."""
+        settings = settings or site_settings(candidate, self.config)
+        layer = site_layer(candidate, settings)
+        assert layer is not None
+        static = self.static_of(candidate)
+        recipe = _site_recipe(candidate, layer, settings, static)
         before = self.cost_now(candidate)
-        after = costs.dynamic_conv_cost(dynamic, before, _executions(candidate), self.survey.batch)
-        return Variant(recipe, static, _shapes(candidate), before, after)
+        after = costs.dynamic_cost(
+            build_layer(recipe, static, "meta"), before, _executions(candidate), self.survey.batch
+        )
+        shapes = _shapes(candidate)
+        return Variant(recipe, static, shapes, before, after, settings, layer.parts(settings))
 
     def static_of(self, candidate: Candidate) -> nn.Module | None:
         """Return a candidate's static module; that of a functional convolution is built for it."""
@@ -173,12 +166,12 @@ class Draft:
             params_after=before.params,
             macs_before=before.macs,
             macs_after=before.macs,
-            experts=decision.experts,
+            experts=getattr(decision.settings, "experts", None),
             measured_ms=decision.measured_ms,
         )
         if decision.reason is not None:
             return row, None
-        variant = self.variant(candidate, decision.experts)
+        variant = self.variant(candidate, decision.settings)
         after, operator = variant.after, variant.recipe.operator
         row = replace(row, operator=operator, params_after=after.params, macs_after=after.macs)
         return row, variant.recipe
@@ -192,15 +185,22 @@ def _shapes(candidate: Candidate) -> tuple[tuple[int, ...], ...]:
     return tuple(e.input_shape for e in _executions(candidate) if e.mode == "eval")
 
 
-def _relu_recipe(candidate: Candidate, config: SurgeryConfig) -> SiteRecipe:
-    settings = activation_settings(candidate, config)
+def _site_recipe(
+    candidate: Candidate, layer: type[DynamicLayer], settings: Any, static: nn.Module | None
+) -> SiteRecipe:
     execution = candidate.sites[0].executions[0]
-    return SiteRecipe(
+    dtype = static.weight.dtype if isinstance(static, StaticConv) else execution.dtype
+    recipe = SiteRecipe(
         name=candidate.name,
-        operator=RELUS[settings.kind].__name__,
+        operator=layer.__name__,
         place="module" if candidate.in_place_of_module else "call",
         settings=asdict(settings),
-        dtype=str(execution.dtype).removeprefix("torch."),
+        dtype=str(dtype).removeprefix("torch."),
+    )
+    if candidate.is_convolution:
+        return recipe
+    return replace(
+        recipe,
         channels=execution.input_shape[1],
         form=asdict(activation_form(candidate)),
         inplace=candidate.inplace,

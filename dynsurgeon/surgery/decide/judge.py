@@ -14,9 +14,15 @@ from torch.nn.utils import parametrize
 
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import SurgeryError
+from dynsurgeon.operators.contract import ActivationLayer, ConvolutionLayer
 from dynsurgeon.operators.forms import ActivationForm
-from dynsurgeon.operators.table import describe_activation, describe_function
-from dynsurgeon.surgery.decide.settings import activation_settings
+from dynsurgeon.operators.table import (
+    STATIC_CONVOLUTIONS,
+    describe_activation,
+    describe_function,
+)
+from dynsurgeon.registry import operator_of
+from dynsurgeon.surgery.decide.settings import site_layer, site_settings
 from dynsurgeon.surgery.sites.candidates import Candidate
 from dynsurgeon.surgery.sites.hooks import has_hooks, rewrites_weight
 from dynsurgeon.surgery.sites.select import matches, names_exactly
@@ -67,11 +73,10 @@ def activation_form(candidate: Candidate) -> ActivationForm:
 
 
 def _left_alone(candidate: Candidate, case: Case) -> str | None:
-    if candidate.is_convolution and case.config.conv is None:
-        return "convolutions are left alone (conv=None)"
-    if not candidate.is_convolution and case.config.activation is None:
-        return "activations are left alone (activation=None)"
-    return None
+    if getattr(case.config, candidate.role) is not None:
+        return None
+    what = "convolutions" if candidate.is_convolution else "activations"
+    return f"{what} are left alone ({candidate.role}=None)"
 
 
 def _not_selected(candidate: Candidate, case: Case) -> str | None:
@@ -148,16 +153,16 @@ def _extra_arguments(candidate: Candidate, case: Case) -> str | None:
     return None
 
 
-def _smooth(candidate: Candidate, case: Case) -> str | None:
-    name = activation_form(candidate).function
-    if activation_form(candidate).smooth and not activation_settings(candidate, case.config).smooth:
-        return f"{name} is no maximum of lines (smooth=True converts it as {name} + DY-ReLU - ReLU)"
-    return None
-
-
-def _slope(candidate: Candidate, case: Case) -> str | None:
+def _not_for_operator(candidate: Candidate, case: Case) -> str | None:
+    settings = site_settings(candidate, case.config)
+    layer = site_layer(candidate, settings)
+    if layer is None:
+        return f"the operator {operator_of(settings).name} has no form of {candidate.operation}"
     try:
-        return activation_form(candidate).obstacle()
+        if issubclass(layer, ActivationLayer):
+            return layer.obstacle(activation_form(candidate), settings)
+        assert issubclass(layer, ConvolutionLayer)
+        return layer.obstacle(candidate.module, settings)
     except (SurgeryError, TypeError) as error:
         return str(error)
 
@@ -207,11 +212,11 @@ CONVOLUTION_RULES: tuple[Rule, ...] = (
     _no_batch,
     _weight_used_elsewhere,
     _extra_arguments,
+    _not_for_operator,
 )
 ACTIVATION_RULES: tuple[Rule, ...] = (
     _extra_arguments,
-    _smooth,
-    _slope,
+    _not_for_operator,
     _no_batch,
     _channels,
     _first_axis,
@@ -221,8 +226,8 @@ ACTIVATION_RULES: tuple[Rule, ...] = (
 
 
 def _has_no_batch(conv: Candidate) -> bool:
-    name = conv.operation if conv.static is None else conv.static.__name__
-    axes = int(name[-2])  # of "Conv2d" or "F.conv2d"
+    assert conv.static is not None
+    axes = STATIC_CONVOLUTIONS[conv.static]
     return any(len(e.input_shape) == axes + 1 for s in conv.sites for e in s.executions)
 
 

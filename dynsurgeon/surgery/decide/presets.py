@@ -13,7 +13,7 @@ from itertools import pairwise
 from torch import nn
 
 from dynsurgeon.config import SurgeryConfig
-from dynsurgeon.surgery.decide.settings import conv_settings
+from dynsurgeon.surgery.decide.settings import site_layer, site_settings
 from dynsurgeon.surgery.sites.candidates import Candidate
 from dynsurgeon.surgery.sites.select import names_exactly
 from dynsurgeon.surgery.sites.survey import Execution
@@ -72,13 +72,13 @@ def _last_pointwise(candidates: list[Candidate], config: SurgeryConfig) -> Itera
 
 def _cheap(candidates: list[Candidate], config: SurgeryConfig) -> Iterable[Candidate]:
     for candidate in candidates:
-        if not candidate.is_convolution:
+        settings = site_settings(candidate, config)
+        layer = site_layer(candidate, settings)
+        kernels = 0 if layer is None else layer.kernels(settings)
+        places = sum(math.prod(e.output_shape[2:]) for e in _runs(candidate))
+        runs_fast = kernels == 0 or (_groups(candidate) == 1 and places > 0)
+        if runs_fast and places >= POSITIONS_PER_EXPERT * kernels:
             yield candidate
-        elif _groups(candidate) == 1 and _runs(candidate):
-            experts = conv_settings(candidate, config).experts
-            places = sum(math.prod(e.output_shape[2:]) for e in _runs(candidate))
-            if places >= POSITIONS_PER_EXPERT * experts:
-                yield candidate
 
 
 def _runs(candidate: Candidate) -> list[Execution]:

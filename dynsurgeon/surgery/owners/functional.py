@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import fx, nn
 
-from dynsurgeon.operators.convolution import StaticConv
+from dynsurgeon.operators.contract import StaticConv
+from dynsurgeon.operators.table import CONVOLUTION_FUNCTIONS
 from dynsurgeon.surgery.owners.trace import OwnerTrace
 from dynsurgeon.surgery.sites.calls import CallKey
 
@@ -16,14 +17,7 @@ OPERANDS = "_dynsurgeon_operands"
 PARAMETERS = "_dynsurgeon_parameters"
 """Where an owner keeps the names of the parameters that it had, in order."""
 
-_MODULES: dict[str, type[StaticConv]] = {
-    "function:conv1d": nn.Conv1d,
-    "function:conv2d": nn.Conv2d,
-    "function:conv3d": nn.Conv3d,
-    "function:conv_transpose1d": nn.ConvTranspose1d,
-    "function:conv_transpose2d": nn.ConvTranspose2d,
-    "function:conv_transpose3d": nn.ConvTranspose3d,
-}
+_MODULES = {f"function:{name}": kind for name, kind in CONVOLUTION_FUNCTIONS.items()}
 _ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED = (*_ARGUMENTS[:5], "output_padding", "groups", "dilation")
 
@@ -47,7 +41,7 @@ def conv_of_node(node: fx.Node, owner: nn.Module) -> StaticConv:
     groups = arguments.get("groups", 1)
     transposed = issubclass(kind, nn.modules.conv._ConvTransposeNd)
     inside, outside = weight.shape[1] * groups, weight.shape[0]
-    conv = kind(
+    conv: StaticConv = kind(
         outside if transposed else inside,
         inside if transposed else outside,
         tuple(weight.shape[2:]),

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dynsurgeon.operators.table import ACTIVATIONS, CONVOLUTIONS
+from dynsurgeon.operators.table import ACTIVATIONS, STATIC_CONVOLUTIONS
 
 _LIBRARIES = tuple(
     os.path.dirname(os.path.abspath(path)) + os.sep
@@ -66,7 +66,7 @@ def convolution_class(module: nn.Module) -> type[nn.Module] | None:
 
     A subclass counts only if it runs the forward of that class.
     """
-    return _plain_class(module, CONVOLUTIONS, ("forward", "_conv_forward", "__call__"))
+    return _plain_class(module, STATIC_CONVOLUTIONS, ("forward", "_conv_forward", "__call__"))
 
 
 def activation_class(module: nn.Module) -> type[nn.Module] | None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from dynsurgeon.operators.table import CONVOLUTION_FUNCTIONS, STATIC_CONVOLUTIONS
+from dynsurgeon.registry import Role
 from dynsurgeon.surgery.sites.calls import (
     CallKey,
     activation_class,
@@ -30,7 +32,7 @@ class Candidate:
     Attributes:
         name: Its dotted name, that of the dynamic module if it gets one.
         operation: What it is, as a person says it: ``"Conv2d"``, ``"ReLU"``, ``"F.relu"``.
-        static: The class of the static operator, or None for a function.
+        static: The class of the static operator; that of a functional convolution, too.
         module: The static module, or None for a function.
         owner: The module whose forward makes the call, None if it was never called.
         owner_name: Its dotted name.
@@ -67,9 +69,12 @@ class Candidate:
     @property
     def is_convolution(self) -> bool:
         """Whether it is a convolution; otherwise it is an activation."""
-        if self.module is not None:
-            return convolution_class(self.module) is not None
-        return self.sites[0].key.label.startswith("function:conv")
+        return self.role == "conv"
+
+    @property
+    def role(self) -> Role:
+        """Which operators it can take."""
+        return "conv" if self.static in STATIC_CONVOLUTIONS else "activation"
 
 
 def find_candidates(model: nn.Module, survey: Survey) -> list[Candidate]:
@@ -126,7 +131,7 @@ def _function_candidate(
     return Candidate(
         name=_unique(owner_name, function, taken, site.owner),
         operation=f"F.{function}",
-        static=None,
+        static=CONVOLUTION_FUNCTIONS.get(function),
         module=None,
         owner=site.owner,
         owner_name=owner_name,

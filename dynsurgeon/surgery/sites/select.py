@@ -30,7 +30,9 @@ def matches(pattern: str, candidate: Candidate) -> bool:
     """Whether `pattern` selects `candidate`, by its name or by the class of its operator."""
     if pattern.startswith("re:"):
         return _compile(pattern).fullmatch(candidate.name) is not None
-    names = {candidate.operation, getattr(candidate.static, "__name__", candidate.operation)}
+    names = {candidate.operation}
+    if candidate.module is not None and candidate.static is not None:
+        names.add(candidate.static.__name__)
     return pattern in names or fnmatchcase(candidate.name, pattern)
 
 
