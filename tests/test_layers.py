@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,14 @@ def test_rooms_import_one_way() -> None:
 
 def test_no_files_import_in_a_circle() -> None:
     assert circles(GRAPH) == CIRCLES
+
+
+@pytest.mark.parametrize("document", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_paths_in_the_documents_exist(document: str) -> None:
+    paths = re.findall(r"`([\w./]+(?:\.py|/))`", (ROOT / document).read_text(encoding="utf-8"))
+    places = (ROOT, ROOT / "dynsurgeon")
+    assert paths
+    assert [path for path in paths if not any((place / path).exists() for place in places)] == []
 
 
 def test_every_file_is_seen() -> None:
