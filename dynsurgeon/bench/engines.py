@@ -85,7 +85,7 @@ def eager(twins: Twins, inputs: Inputs, batch: int, threads: int) -> Calls:
 
 def compiled(twins: Twins, inputs: Inputs, batch: int, threads: int) -> Calls:
     """Run in torch, compiled for these very shapes."""
-    torch._dynamo.reset()
+    torch.compiler.reset()
     calls = {}
     for name, network in twins.networks().items():
         program: Callable[..., object] = torch.compile(network, dynamic=False)

@@ -18,8 +18,8 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
+from dynsurgeon.compat import tree_map
 from dynsurgeon.errors import ExportError
 from dynsurgeon.export.operations import Standing, standing_for_operations
 from dynsurgeon.export.passes.simplify import fold_computed

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from dynsurgeon.compat import tree_leaves
 from dynsurgeon.errors import ConfigError, first_line
 from dynsurgeon.operators.contract import DynamicLayer
 from dynsurgeon.proof.arbiters import arbiters

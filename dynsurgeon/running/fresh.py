@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
 
+from dynsurgeon.compat import tree_leaves, tree_map
 from dynsurgeon.running.inputs import Inputs
 
 Shape = Sequence[int]

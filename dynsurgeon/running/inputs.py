@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from torch.utils._pytree import (
+
+from dynsurgeon.compat import (
     GetAttrKey,
     KeyEntry,
     register_pytree_node,
     tree_leaves,
 )
-
 from dynsurgeon.errors import ConfigError
 
 

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
 
+from dynsurgeon.compat import tree_leaves, tree_map
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.randomness import forked_random, seed_random
 from dynsurgeon.running.snapshot import Snapshot

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
+from dynsurgeon.compat import tree_map
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.running.fresh import batch_size
 from dynsurgeon.running.inputs import Inputs

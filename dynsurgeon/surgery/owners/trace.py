@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from dynsurgeon.compat import TRACED_CONSTANT
 from dynsurgeon.operators.table import FUNCTIONS, METHODS
 from dynsurgeon.running.randomness import forked_random
 from dynsurgeon.running.run import MODES, Mode
@@ -199,7 +200,7 @@ def _trace(owner: nn.Module, mode: Mode, children: Mode, given: Given) -> tuple[
         raise TraceRefusal(explain(error)) from error
     finally:
         changed = effects.undo()
-    if any(name.startswith("_tensor_constant") for name in changed):
+    if any(name.startswith(TRACED_CONSTANT) for name in changed):
         refuse_forward("creates tensors that a trace would fix")
     if changed:
         refuse_forward(f"changes attributes ({', '.join(sorted(changed))})")

@@ -18,8 +18,8 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
+from dynsurgeon.compat import tree_leaves
 from dynsurgeon.operators.table import FUNCTIONS, INPLACE_FUNCTIONS
 from dynsurgeon.surgery.sites.calls import CallCounter, CallKey, is_operator
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from dynsurgeon.compat import tree_leaves
 from dynsurgeon.errors import ConfigError, first_line
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import MODES, Mode, batch_size, copied, preserved, widened
