@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dynsurgeon.checks import require_choice
 from dynsurgeon.errors import ConfigError, suggest
-from dynsurgeon.settings import DynamicConvConfig, DynamicReLUConfig
+from dynsurgeon.settings import (
+    ActivationGateConfig,
+    CondConvConfig,
+    DCDConfig,
+    DynamicConvConfig,
+    DynamicReLUConfig,
+    GateConfig,
+    ODConvConfig,
+    ScaleConfig,
+    ShiftMaxConfig,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,6 +86,11 @@ class Operator:
 
 OPERATORS: list[Operator] = [
     Operator("dynamic", "conv", DynamicConvConfig, "dynsurgeon.operators.table:CONVOLUTIONS"),
+    Operator("odconv", "conv", ODConvConfig, "dynsurgeon.operators.odconv:ODConv"),
+    Operator("scale", "conv", ScaleConfig, "dynsurgeon.operators.scale:ScaledConv"),
+    Operator("dcd", "conv", DCDConfig, "dynsurgeon.operators.dcd:LAYERS"),
+    Operator("condconv", "conv", CondConvConfig, "dynsurgeon.operators.condconv:CondConv"),
+    Operator("se", "conv", GateConfig, "dynsurgeon.operators.gate:GatedConv"),
     *(
         Operator(kind, "activation", DynamicReLUConfig, f"{home}:DynamicReLU{kind}", {"kind": kind})
         for kind, home in {
@@ -84,6 +99,8 @@ OPERATORS: list[Operator] = [
             "C": "dynsurgeon.operators.relu_spatial",
         }.items()
     ),
+    Operator("shift-max", "activation", ShiftMaxConfig, "dynsurgeon.operators.shift_max:ShiftMax"),
+    Operator("se", "activation", ActivationGateConfig, "dynsurgeon.operators.gate:GatedActivation"),
 ]
 """Every operator there is, the built-in ones first."""
 

@@ -80,3 +80,137 @@ class DynamicReLUConfig:
                 raise ConfigError(f"{name} must not be below 0, got {getattr(self, name)!r}")
         require_positive("temperature", self.temperature)
         require_flag("smooth", self.smooth)
+
+
+@dataclass(frozen=True)
+class ScaleConfig:
+    """How a convolution gets scales: ODConv of one kernel, without space (arXiv 2209.07947).
+
+    Attributes:
+        reduction: Width of the hidden layer is ``in_channels // reduction``.
+        filters: Scale the output channels.
+        channels: Scale the input channels.
+    """
+
+    reduction: int = 16
+    filters: bool = True
+    channels: bool = True
+
+    def __post_init__(self) -> None:
+        require_count("reduction", self.reduction)
+        require_flag("filters", self.filters)
+        require_flag("channels", self.channels)
+        if not (self.filters or self.channels):
+            raise ConfigError("filters and channels are both off: nothing would be scaled")
+
+
+@dataclass(frozen=True)
+class ODConvConfig:
+    """How a convolution becomes omni-dimensional (arXiv 2209.07947).
+
+    Attributes:
+        experts: Number of kernels K.
+        reduction: Width of each hidden layer is ``in_channels // reduction``.
+        temperature: Softmax temperature of the attention over kernels at the start.
+        filters: Scale the output channels.
+        channels: Scale the input channels.
+        space: Scale the places of the kernel.
+    """
+
+    experts: int = 1
+    reduction: int = 16
+    temperature: float = 30.0
+    filters: bool = True
+    channels: bool = True
+    space: bool = True
+
+    def __post_init__(self) -> None:
+        require_count("experts", self.experts)
+        require_count("reduction", self.reduction)
+        require_positive("temperature", self.temperature)
+        for name in ("filters", "channels", "space"):
+            require_flag(name, getattr(self, name))
+        if self.experts == 1 and not (self.filters or self.channels or self.space):
+            raise ConfigError("one kernel without any scale: nothing would depend on the input")
+
+
+@dataclass(frozen=True)
+class DCDConfig:
+    """How a convolution is decomposed (arXiv 2103.08756).
+
+    Attributes:
+        reduction: Width of the hidden layer is ``in_channels // reduction``.
+        rank: Width L of the latent space; the root of the input channels if None.
+    """
+
+    reduction: int = 16
+    rank: int | None = None
+
+    def __post_init__(self) -> None:
+        require_count("reduction", self.reduction)
+        if self.rank is not None:
+            require_count("rank", self.rank)
+
+
+@dataclass(frozen=True)
+class CondConvConfig:
+    """How a convolution becomes conditionally parameterized (arXiv 1904.04971).
+
+    Attributes:
+        experts: Number of kernels K, at least 2.
+    """
+
+    experts: int = 4
+
+    def __post_init__(self) -> None:
+        require_count("experts", self.experts, least=2)
+
+
+@dataclass(frozen=True)
+class ShiftMaxConfig:
+    """How an activation becomes a dynamic Shift-Max (MicroNet, arXiv 2108.05894).
+
+    Attributes:
+        groups: G; the second term of each line is the channel C / G further on.
+        pieces: Number of lines K, at least 2.
+        reduction: Width of the hidden layer is ``channels // reduction``.
+        lambda_a: Reach of the slopes around their start.
+        lambda_b: Reach of the offsets around their start; 0 leaves them out, as the paper does.
+        smooth: Also convert Hardswish, SiLU and GELU, as act(x) + Shift-Max(x) - ReLU(x).
+    """
+
+    groups: int = 4
+    pieces: int = 2
+    reduction: int = 8
+    lambda_a: float = 1.0
+    lambda_b: float = 0.5
+    smooth: bool = False
+
+    def __post_init__(self) -> None:
+        require_count("groups", self.groups)
+        require_count("pieces", self.pieces, least=2)
+        require_count("reduction", self.reduction)
+        for name in ("lambda_a", "lambda_b"):
+            require_number(name, getattr(self, name))
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be below 0, got {getattr(self, name)!r}")
+        require_flag("smooth", self.smooth)
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """How a gate is put behind a convolution: squeeze and excite (arXiv 1709.01507).
+
+    Attributes:
+        reduction: Width of the hidden layer is ``channels // reduction``.
+    """
+
+    reduction: int = 16
+
+    def __post_init__(self) -> None:
+        require_count("reduction", self.reduction)
+
+
+@dataclass(frozen=True)
+class ActivationGateConfig(GateConfig):
+    """How a gate is put behind an activation; see `GateConfig`."""

@@ -94,7 +94,7 @@ class DynamicReLU(ActivationLayer):
         factory: dict[str, Any] = {"device": device, "dtype": dtype or torch.get_default_dtype()}
         self.register_buffer("alpha", alpha.reshape(self.pieces, -1).to(**factory))
         self.register_buffer("beta", beta.reshape(self.pieces, -1).to(**factory))
-        outputs = 2 * self.pieces * (channels if self.per_channel else 1)
+        outputs = self.rows() * (channels if self.per_channel else 1)
         self.fc1 = squeeze_layer(channels, self.config.reduction, **factory)
         self.fc2 = nn.Linear(self.fc1.out_features, outputs, **factory)
         nn.init.zeros_(self.fc2.weight)
@@ -155,6 +155,10 @@ class DynamicReLU(ActivationLayer):
                 "ReLU)"
             )
         return form.obstacle()
+
+    def rows(self) -> int:
+        """Numbers that the head gives for each channel: a slope and an offset a piece."""
+        return 2 * self.pieces
 
     def _start_slopes(self) -> Tensor:
         # Further pieces lie strictly between the first two: never the maximum at the start, and,

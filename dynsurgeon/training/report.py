@@ -144,7 +144,9 @@ def dynamic_convolutions(model: nn.Module) -> dict[str, KernelMixture]:
     Raises:
         UnsupportedModelError: It has none.
     """
-    found = {name: m for name, m in model.named_modules() if isinstance(m, KernelMixture)}
+    found = {
+        name: m for name, m in model.named_modules() if isinstance(m, KernelMixture) and m.mixes
+    }
     if not found:
         raise UnsupportedModelError(
             f"this {type(model).__name__} has no dynamic convolution; convert it first"
