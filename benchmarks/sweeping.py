@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 import dynsurgeon as ds
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.run import run_model, tensors_of
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.run import run_model, tensors_of
 
 Row = dict[str, Any]
 Built = tuple[nn.Module, Any]

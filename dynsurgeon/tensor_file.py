@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dynsurgeon.errors import StorageError, suggest
 from dynsurgeon.recipe import Recipe
 from dynsurgeon.registry import layer_classes
-from dynsurgeon.surgery.snapshot import overlaps, same_bits
+from dynsurgeon.running.snapshot import overlaps, same_bits
 
 Header = dict[str, tuple[tuple[int, ...], str]]
 """Shape and type of each tensor in a file, by its name."""

@@ -11,7 +11,7 @@ from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig
 from dynsurgeon.errors import StorageError
 from dynsurgeon.operators import ActivationForm, DynamicConv2d, DynamicReLUA
 from dynsurgeon.recipe import SiteRecipe
-from dynsurgeon.surgery.build import build_layer
+from dynsurgeon.surgery.cut.build import build_layer
 
 CONV = SiteRecipe(
     name="layer.conv",

@@ -7,9 +7,9 @@ from nets import TinyNet
 from surgery_nets import Flow, Grandparent, SharedPReLU, images
 from torch import nn
 
-from dynsurgeon.surgery.candidates import Candidate, find_candidates
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.survey import survey_model
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.surgery.sites.candidates import Candidate, find_candidates
+from dynsurgeon.surgery.sites.survey import survey_model
 
 
 def candidates_of(net: nn.Module, *inputs: Any) -> dict[str, Candidate]:

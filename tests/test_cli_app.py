@@ -121,7 +121,7 @@ def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **kwargs: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("dynsurgeon.cli.loading.load_subject", fail)
+    monkeypatch.setattr("dynsurgeon.cli.work.loading.load_subject", fail)
 
 
 def test_a_fault_of_ours_is_one_line_with_a_hint(

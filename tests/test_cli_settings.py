@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dynsurgeon.cli.options import Start, SurgeryOptions
-from dynsurgeon.cli.settings import surgery_config
+from dynsurgeon.cli.options.settings import surgery_config
+from dynsurgeon.cli.options.shared import Start, SurgeryOptions
 from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig, SurgeryConfig
 from dynsurgeon.errors import ConfigError
 

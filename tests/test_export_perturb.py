@@ -20,7 +20,7 @@ from dynsurgeon.export.perturb import (
 from dynsurgeon.operators import DynamicConv2d, DynamicReLUB, DynamicReLUC, KernelAttention
 from dynsurgeon.operators.contract import is_dynamic
 from dynsurgeon.operators.execution import forced_form, grouped, stacked
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 
 def start_net() -> nn.Module:

@@ -26,8 +26,8 @@ from dynsurgeon.export.verify import Tolerance, difference, is_within, reference
 from dynsurgeon.operators.contract import dynamic_layers
 from dynsurgeon.operators.execution import forced_form, grouped, stacked
 from dynsurgeon.operators.geometry import ConvGeometry
-from dynsurgeon.surgery.copying import double_of
-from dynsurgeon.surgery.run import as_double
+from dynsurgeon.running.copying import double_of
+from dynsurgeon.running.run import as_double
 
 FACTOR = 4.0
 """Times that a file may be farther from float64 than float32 in torch is.

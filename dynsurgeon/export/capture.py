@@ -18,14 +18,14 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
+from dynsurgeon.compat import tree_map
 from dynsurgeon.errors import ExportError
 from dynsurgeon.export.operations import Standing, standing_for_operations
 from dynsurgeon.export.passes.simplify import fold_computed
 from dynsurgeon.export.signature import BATCH, Axes, free_axes
 from dynsurgeon.export.target import Target
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 LONGEST_MESSAGE = 240
 """Letters of torch's own message that are passed on."""

@@ -22,9 +22,9 @@ from dynsurgeon.export.target import AUTO, RULE, Target
 from dynsurgeon.export.tuning.race import fastest
 from dynsurgeon.export.verify import check_dtype
 from dynsurgeon.export.write import EXTERNAL_DATA_LIMIT, install, staging
-from dynsurgeon.proof.inputs import tiled
-from dynsurgeon.surgery.inputs import Inputs, as_inputs
-from dynsurgeon.surgery.run import preserved
+from dynsurgeon.running.fresh import tiled
+from dynsurgeon.running.inputs import Inputs, as_inputs
+from dynsurgeon.running.run import preserved
 
 
 def export_onnx(

@@ -21,7 +21,7 @@ from dynsurgeon.export.running import call_with
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.operators.contract import DynamicLayer, Head, dynamic_layers
 from dynsurgeon.operators.execution import Form, forced_form, grouped, stacked
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 State = dict[str, Tensor]
 Changes = dict[Tensor, Tensor]

@@ -13,17 +13,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
-from dynsurgeon.errors import ConfigError
+from dynsurgeon.compat import tree_leaves
+from dynsurgeon.errors import ConfigError, first_line
 from dynsurgeon.operators.contract import DynamicLayer
 from dynsurgeon.proof.arbiters import arbiters
 from dynsurgeon.proof.compare import Difference, difference, relative
 from dynsurgeon.recipe import Recipe
-from dynsurgeon.surgery.functional import OPERANDS
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.run import copied, preserved, tensors_of, widened
-from dynsurgeon.surgery.trace import first_line
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.run import copied, preserved, tensors_of, widened
+from dynsurgeon.surgery.owners.functional import OPERANDS
 
 GRADIENT_TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-3}
 """Largest difference that still counts as the same gradient, by the outputs' precision.

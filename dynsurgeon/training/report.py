@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dynsurgeon.errors import UnsupportedModelError
 from dynsurgeon.operators import KernelMixture
-from dynsurgeon.surgery.run import preserved
+from dynsurgeon.running.run import preserved
 from dynsurgeon.training.feed import Batch, feed, samples_of, take_batches
 
 HEADER = ("site", "K", "tau", "entropy", "varies", "spread", "share", "leads")

@@ -11,7 +11,7 @@ import onnxruntime as ort
 from dynsurgeon.errors import ExportError
 from dynsurgeon.export.running import first_line
 from dynsurgeon.export.write import EXTERNAL_DATA_LIMIT, weight_bytes
-from dynsurgeon.measure.session import ERRORS_ONLY
+from dynsurgeon.timing.session import ERRORS_ONLY
 
 NCHWC = "com.microsoft.nchwc"
 """Domain of the operators that work in blocks of channels."""

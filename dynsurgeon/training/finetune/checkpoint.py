@@ -18,10 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.errors import StorageError
+from dynsurgeon.errors import StorageError, first_line
 from dynsurgeon.recipe import recipe_of
 from dynsurgeon.storage import staged
-from dynsurgeon.surgery.trace import first_line
 from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 
