@@ -132,6 +132,11 @@ class DynamicLayer(nn.Module):
         """
         return self.banks() if self.sums_to_one else ()
 
+    @property
+    def sample_kernels(self) -> bool:
+        """Whether each sample gets a kernel of its own, computed from its banks."""
+        return bool(self.banks())
+
     # going back
 
     def static_obstacle(self) -> str | None:
@@ -234,6 +239,11 @@ def dynamic_layers(model: nn.Module) -> Iterator[tuple[str, DynamicLayer]]:
 def is_dynamic(model: nn.Module) -> bool:
     """Whether a network holds any dynamic layer."""
     return any(True for _ in dynamic_layers(model))
+
+
+def mixes_kernels(model: nn.Module) -> bool:
+    """Whether any layer of a network computes a kernel for each sample."""
+    return any(layer.sample_kernels for _, layer in dynamic_layers(model))
 
 
 def temperatures(model: nn.Module) -> list[Temperature]:
