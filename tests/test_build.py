@@ -9,7 +9,7 @@ from torch import nn
 
 from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig
 from dynsurgeon.errors import StorageError
-from dynsurgeon.operators import ActivationForm, DynamicConv2d, DynamicReLUA
+from dynsurgeon.operators import ActivationForm, DynamicConv2d, DynamicReLU, DynamicReLUA
 from dynsurgeon.recipe import SiteRecipe
 from dynsurgeon.surgery.cut.build import build_layer
 
@@ -54,6 +54,7 @@ def test_a_relu_is_built_from_its_recipe() -> None:
 def test_slopes_a_channel_survive_json() -> None:
     form = {**asdict(ActivationForm("prelu")), "slope": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}
     relu = build_layer(replace(RELU, form=form), None, "cpu")
+    assert isinstance(relu, DynamicReLU)
     assert relu.form.slope == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 

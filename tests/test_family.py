@@ -65,7 +65,8 @@ def factor(layer: Any, hidden: Tensor) -> Tensor:
 
 def hidden_of(layer: Any, x: Tensor) -> Tensor:
     mean = x.flatten(1).mean(1)
-    return (layer.fc1.weight @ mean + layer.fc1.bias).clamp(min=0)
+    hidden: Tensor = (layer.fc1.weight @ mean + layer.fc1.bias).clamp(min=0)
+    return hidden
 
 
 def wide(values: Tensor, like: Tensor) -> Tensor:

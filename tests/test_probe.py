@@ -21,7 +21,7 @@ from dynsurgeon.budgets.probe import (
 )
 from dynsurgeon.operators import DynamicConv, DynamicReLU
 from dynsurgeon.operators.forms import ActivationForm
-from dynsurgeon.operators.table import describe_activation
+from dynsurgeon.operators.static import describe_activation
 from dynsurgeon.surgery.decide.draft import Variant
 
 

@@ -12,16 +12,15 @@ from torch import Tensor, nn
 
 from dynsurgeon.errors import UnsupportedModelError
 from dynsurgeon.operators import DynamicReLUB
-from dynsurgeon.operators.table import (
+from dynsurgeon.operators.static import (
     ACTIVATIONS,
-    CONVOLUTIONS,
     FUNCTIONS,
     INPLACE_FUNCTIONS,
     METHODS,
-    RELUS,
     describe_activation,
     describe_function,
 )
+from dynsurgeon.operators.table import CONVOLUTIONS, RELUS
 from dynsurgeon.registry import layer_classes
 
 ACTIVATION_FUNCTIONS = {f: name for f, name in FUNCTIONS.items() if not name.startswith("conv")}

@@ -16,7 +16,7 @@ from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.timing.machine import describe_machine
 from dynsurgeon.timing.noise import noise_warning, others_load
 
-from ..commands.bench import BenchModelOptions, TimingOptions
+from ..options.bench import BenchModelOptions, TimingOptions
 from ..output import ONNX
 from ..render import Step
 from .conversion import versions

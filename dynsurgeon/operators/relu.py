@@ -25,6 +25,7 @@ from dynsurgeon.operators.contract import ActivationLayer, Head, Part, Shape
 from dynsurgeon.operators.forms import SMOOTH_FUNCTIONS, ActivationForm
 from dynsurgeon.operators.lines import maximum_of_lines
 from dynsurgeon.operators.overwrite import overwrite
+from dynsurgeon.operators.static import describe_activation
 from dynsurgeon.settings import DynamicReLUConfig, ShiftMaxConfig
 
 LinesConfig: TypeAlias = DynamicReLUConfig | ShiftMaxConfig
@@ -121,8 +122,6 @@ class DynamicReLU(ActivationLayer):
         Raises:
             UnsupportedModelError: No DY-ReLU starts at this activation.
         """
-        from dynsurgeon.operators.table import describe_activation
-
         form = describe_activation(static)
         if reason := form.obstacle():
             kind = type(static).__name__

@@ -15,7 +15,7 @@ from dynsurgeon.operators.contract import (
     StaticConv,
 )
 from dynsurgeon.operators.forms import ActivationForm
-from dynsurgeon.operators.table import ACTIVATIONS
+from dynsurgeon.operators.static import ACTIVATIONS
 from dynsurgeon.recipe import SiteRecipe
 from dynsurgeon.registry import OPERATORS, Operator, layer_classes
 from dynsurgeon.surgery.sites.calls import convolution_class

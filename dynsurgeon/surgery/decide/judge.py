@@ -16,11 +16,7 @@ from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import SurgeryError
 from dynsurgeon.operators.contract import ActivationLayer, ConvolutionLayer
 from dynsurgeon.operators.forms import ActivationForm
-from dynsurgeon.operators.table import (
-    STATIC_CONVOLUTIONS,
-    describe_activation,
-    describe_function,
-)
+from dynsurgeon.operators.static import STATIC_CONVOLUTIONS, describe_activation, describe_function
 from dynsurgeon.registry import operator_of
 from dynsurgeon.surgery.decide.settings import site_layer, site_settings
 from dynsurgeon.surgery.sites.candidates import Candidate

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from torch import fx, nn
 
-from dynsurgeon.operators.table import FUNCTIONS
+from dynsurgeon.operators.static import FUNCTIONS
 from dynsurgeon.surgery.sites.structure import Structure, require_axes, require_items
 
 FOLDED = (

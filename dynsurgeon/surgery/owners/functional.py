@@ -7,7 +7,7 @@ from typing import Any
 from torch import fx, nn
 
 from dynsurgeon.operators.contract import StaticConv
-from dynsurgeon.operators.table import CONVOLUTION_FUNCTIONS
+from dynsurgeon.operators.static import CONVOLUTION_FUNCTIONS
 from dynsurgeon.surgery.owners.trace import OwnerTrace
 from dynsurgeon.surgery.sites.calls import CallKey
 

@@ -16,7 +16,7 @@ import torch
 from torch import fx, nn
 
 from dynsurgeon.compat import TRACED_CONSTANT
-from dynsurgeon.operators.table import FUNCTIONS, METHODS
+from dynsurgeon.operators.static import FUNCTIONS, METHODS
 from dynsurgeon.running.randomness import forked_random
 from dynsurgeon.running.run import MODES, Mode
 from dynsurgeon.surgery.owners.effects import SideEffects

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dynsurgeon.operators.table import ACTIVATIONS, STATIC_CONVOLUTIONS
+from dynsurgeon.operators.static import ACTIVATIONS, STATIC_CONVOLUTIONS
 
 _LIBRARIES = tuple(
     os.path.dirname(os.path.abspath(path)) + os.sep

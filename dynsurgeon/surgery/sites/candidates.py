@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from dynsurgeon.operators.table import CONVOLUTION_FUNCTIONS, STATIC_CONVOLUTIONS
+from dynsurgeon.operators.static import CONVOLUTION_FUNCTIONS, STATIC_CONVOLUTIONS
 from dynsurgeon.registry import Role
 from dynsurgeon.surgery.sites.calls import (
     CallKey,

@@ -20,7 +20,7 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 
 from dynsurgeon.compat import tree_leaves
-from dynsurgeon.operators.table import FUNCTIONS, INPLACE_FUNCTIONS
+from dynsurgeon.operators.static import FUNCTIONS, INPLACE_FUNCTIONS
 from dynsurgeon.surgery.sites.calls import CallCounter, CallKey, is_operator
 
 _HARMLESS_ATTRIBUTES = {"dtype", "device", "requires_grad", "is_cuda", "layout", "grad"}
