@@ -59,7 +59,7 @@ def test_functions_are_named_after_what_they_compute(tiny_functional: TinyNet) -
         ("relu_3", "F.relu"),
     ]
     assert found["conv2d"].is_convolution
-    assert found["conv2d"].static is None
+    assert found["conv2d"].static is nn.Conv2d
 
 
 def test_a_module_with_parameters_is_one_candidate(tiny_shared_conv: TinyNet) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from dynsurgeon.config import SurgeryConfig
-from dynsurgeon.errors import ConfigError
+from dynsurgeon.errors import ConfigError, suggest
 from dynsurgeon.registry import DEFAULTS, Role, operator_named, operator_names
 
 from .budget import BudgetOptions
@@ -97,9 +97,14 @@ def _named(role: Role, options: SurgeryOptions) -> str | None:
     """Return the operator that the options name, spelt as it is registered."""
     if role == "conv" and options.no_conv:
         return NONE
-    given = options.conv if role == "conv" else options.relu
+    option, given = ("--conv", options.conv) if role == "conv" else ("--relu", options.relu)
+    if given is None:
+        return None
     known = {name.lower(): name for name in (*operator_names(role), NONE)}
-    return None if given is None else known.get(given.lower(), given)
+    if given.lower() not in known:
+        hint = suggest(given, known.values()) or f"; known: {', '.join(known.values())}"
+        raise ConfigError(f"{option}: unknown operator {given!r}{hint}")
+    return known[given.lower()]
 
 
 def _conv_options(options: SurgeryOptions) -> Settings:
