@@ -75,7 +75,6 @@ def test_version(cli: CommandLine) -> None:
         (["convert"], "Missing argument 'MODEL'"),
         (["convert", "resnet18", "--expert", "3"], "--experts"),
         (["convert", "resnet18", "--experts", "three"], "--experts"),
-        (["convert", "resnet18", "--relu", "D"], "--relu"),
         (["convert", "resnet18", "--batch", "0"], "--batch"),
         (["convert", "resnet18", "extra"], "extra"),
         (["plan", "resnet18", "--output", "x"], "--output"),

@@ -124,7 +124,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         (SurgeryOptions(relu="none", no_conv=True), "nothing to do"),
         (SurgeryOptions(conv="none", experts=2), "--conv none .* --experts would do nothing"),
         (SurgeryOptions(conv="dynamic", no_conv=True), "contradict each other"),
-        (SurgeryOptions(conv="dynamc"), "--conv: unknown operator 'dynamc'; did you mean 'dynamic'"),
+        (SurgeryOptions(conv="dynamc"), "--conv: unknown operator 'dynamc'; did you mean"),
         (SurgeryOptions(relu="D"), "--relu: unknown operator 'D'; known: A, B, C"),
     ],
 )
