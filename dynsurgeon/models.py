@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import warnings
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Literal, cast
@@ -20,6 +19,7 @@ from torchvision import models as zoo
 
 from dynsurgeon.callables import call_spec
 from dynsurgeon.errors import ConfigError, ModelNotFoundError, WeightsError, suggest
+from dynsurgeon.quiet import quiet_warnings
 from dynsurgeon.weights import (
     WAYS_OUT,
     choose_weights,
@@ -71,8 +71,7 @@ def build_model(
     """
     arguments = dict(arguments or {})
     source = source_of(spec)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_warnings():
         if source == "callable":
             choice = choose_weights(weights, (), spec)
             model = call_spec(spec, arguments)

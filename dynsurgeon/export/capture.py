@@ -7,11 +7,6 @@ state_dict and isn't optimised, so that other weights can take the place of the 
 from __future__ import annotations
 
 import inspect
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +24,7 @@ from dynsurgeon.export.target import Target
 from dynsurgeon.operators.execution import Form, forced_form
 from dynsurgeon.operators.geometry import ConvGeometry
 from dynsurgeon.operators.relu import DynamicReLU, Lines, forced_lines
+from dynsurgeon.quiet import quiet
 from dynsurgeon.surgery.inputs import Inputs
 
 LONGEST_MESSAGE = 240
@@ -117,7 +113,8 @@ def _trace(
 ) -> ir.Model:
     signature = inspect.signature(model.forward)
     args, kwargs = _told_apart(inputs, signature)
-    with forced_form(operations[0]), forced_lines(operations[1]), _quiet():
+    # The exporter need not say anything: what it makes is verified, why it fails is told.
+    with forced_form(operations[0]), forced_lines(operations[1]), quiet():
         program = torch.onnx.export(
             model,
             args,
@@ -154,22 +151,6 @@ def _shapes(
         lambda leaf: (next(remaining) or None) if isinstance(leaf, Tensor) else None, (args, kwargs)
     )
     return signature.bind(*free_args, **free_kwargs).arguments
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks to itself: what it makes is verified, why it fails is told."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with ExitStack() as stack:
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-            stack.enter_context(redirect_stdout(io.StringIO()))
-            stack.enter_context(redirect_stderr(io.StringIO()))
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _explained(

@@ -52,6 +52,10 @@ def convert(
 
     The whole plan is checked before anything is cut, and the result is run on the example inputs.
 
+    Other threads notice nothing, unless they draw random numbers from the process's generators
+    meanwhile, which are seeded here and put back. A second thread that converts, plans, proves,
+    loads or exports waits where two can't work at once.
+
     Args:
         model: The static model, in any mode and precision.
         example_inputs: What the model runs on: a tensor, a tuple of positional inputs, a dict of

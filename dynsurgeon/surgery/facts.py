@@ -12,7 +12,7 @@ from dynsurgeon.operators.table import FUNCTIONS
 from dynsurgeon.surgery.structure import Structure, require_axes, require_items
 
 if TYPE_CHECKING:
-    from dynsurgeon.surgery.trace import OwnerTracer
+    from dynsurgeon.surgery.tracer import OwnerTracer
 
 FOLDED = (
     *(operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge),

@@ -15,7 +15,7 @@ from torch.fx.proxy import Attribute
 from dynsurgeon.surgery.facts import Unknown
 
 if TYPE_CHECKING:
-    from dynsurgeon.surgery.trace import OwnerTracer
+    from dynsurgeon.surgery.tracer import OwnerTracer
 
 
 class TraceRefusal(Exception):  # noqa: N818

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.surgery.calls import CallKey
+from dynsurgeon.surgery.flops import FlopCounter
 from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.observe import Call, Observer, OwnerRun
 from dynsurgeon.surgery.run import MODES, Mode, batch_size, copied, preserved, widened
@@ -135,7 +135,7 @@ def _run(model: nn.Module, mode: Mode, inputs: Inputs, survey: Survey) -> None:
         on_call=lambda call: _note_call(survey, mode, call),
         on_run=lambda run: _note_run(survey, mode, run),
     )
-    flops = FlopCounterMode(display=False)
+    flops = FlopCounter()
     with preserved(model, mode), flops, observer.observing():
         outputs = copied(inputs).call(model)
     if mode == "eval":

@@ -14,7 +14,7 @@ from dynsurgeon.errors import ConfigError
 from dynsurgeon.measure.noise import SPREAD_LIMIT
 from dynsurgeon.recipe import recipe_of
 from dynsurgeon.surgery.copying import copy_of
-from dynsurgeon.surgery.randomness import forked_random
+from dynsurgeon.surgery.randomness import kept_random
 from dynsurgeon.training.finetune.arm import Arm
 from dynsurgeon.training.finetune.batch_norm import lag_notes
 from dynsurgeon.training.finetune.calibration import calibrate_start
@@ -205,5 +205,5 @@ def _cost_notes(cost: Cost | None) -> tuple[str, ...]:
 def _undisturbed() -> Iterator[None]:
     # Training seeds the generators all the time; afterwards they go on as if it had not.
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-    with forked_random(devices):
+    with kept_random(devices):
         yield
