@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 import dynsurgeon as ds
 from dynsurgeon.operators import DynamicConv2d, DynamicReLUB
-from dynsurgeon.surgery.cut import _same_in_float64
 from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.surgery.outcome import _same_in_float64
 
 
 def photograph(model: nn.Module) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.errors import ConfigError
 from dynsurgeon.recipe import Recipe
+from dynsurgeon.surgery.blame import model_failure
 from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.observe import Call, Observer
 from dynsurgeon.surgery.run import MODES, Mode, copied, preserved, run_model, tensors_of, widened
@@ -83,8 +83,7 @@ def _runnable_inputs(
         except Exception as error:
             errors.append(error)
     if mode == "eval":
-        reason = first_line(errors[0])
-        raise ConfigError(f"the model can't run on inputs like these: {reason}") from errors[0]
+        raise model_failure(model, errors[0], "inputs like these") from errors[0]
     comparison.notes.append(f"train mode was not compared: {first_line(errors[0])}")
     return None
 

@@ -13,7 +13,27 @@ from dynsurgeon.operators import ActivationForm, DynamicConv, DynamicReLU
 from dynsurgeon.operators.convolution import StaticConv
 from dynsurgeon.operators.table import ACTIVATIONS, CONVOLUTIONS, DYNAMIC_OPERATORS
 from dynsurgeon.recipe import SiteRecipe
-from dynsurgeon.surgery.calls import convolution_class
+from dynsurgeon.surgery.calls import activation_class, convolution_class
+
+
+def check_fits(site: SiteRecipe, static: nn.Module) -> None:
+    """Raise unless `static` is what a site's recipe makes dynamic.
+
+    Raises:
+        StorageError: It is something else, or the recipe names an unknown operator.
+    """
+    kind = _operator(site)
+    if issubclass(kind, DynamicConv):
+        base = convolution_class(static)
+        fits = base is not None and CONVOLUTIONS[base] is kind and isinstance(static, StaticConv)
+    else:
+        activation = activation_class(static)
+        fits = activation is not None and ACTIVATIONS[activation] == _form(site).function
+    if not fits:
+        raise StorageError(
+            f"the recipe makes {site.name!r} a {site.operator}, but there it is a "
+            f"{type(static).__name__}: load it onto the model it was made for"
+        )
 
 
 def build_conv(site: SiteRecipe, static: nn.Module) -> DynamicConv:
@@ -22,14 +42,8 @@ def build_conv(site: SiteRecipe, static: nn.Module) -> DynamicConv:
     Raises:
         StorageError: The site of this recipe is no convolution of this kind in this model.
     """
-    kind = _operator(site)
-    base = convolution_class(static)
-    if base is None or CONVOLUTIONS[base] is not kind or not isinstance(static, StaticConv):
-        raise StorageError(
-            f"the recipe makes {site.name!r} a {site.operator}, but there it is a "
-            f"{type(static).__name__}: load it onto the model it was made for"
-        )
-    module: DynamicConv = kind.from_static(static, _settings(DynamicConvConfig, site))
+    check_fits(site, static)
+    module: DynamicConv = _operator(site).from_static(static, _settings(DynamicConvConfig, site))
     return module
 
 

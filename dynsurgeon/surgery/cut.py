@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import copy
 import re
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import fx, nn
 
 from dynsurgeon.config import SurgeryConfig
-from dynsurgeon.errors import NoSiteError, StorageError, UnsupportedModelError
+from dynsurgeon.errors import NoSiteError, StorageError, SurgeryError
 from dynsurgeon.operators import DynamicConv
-from dynsurgeon.operators.execution import forced_form, one_by_one
 from dynsurgeon.operators.table import DYNAMIC_OPERATORS
 from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe, attach_recipe
 from dynsurgeon.surgery.accept import check_model, check_static
 from dynsurgeon.surgery.become import become
-from dynsurgeon.surgery.build import build_conv, build_relu
-from dynsurgeon.surgery.copying import copy_of, double_of
+from dynsurgeon.surgery.build import build_conv, build_relu, check_fits
+from dynsurgeon.surgery.copying import copy_of
 from dynsurgeon.surgery.functional import (
     OPERANDS,
     PARAMETERS,
@@ -27,17 +27,17 @@ from dynsurgeon.surgery.functional import (
     operand_names,
     operand_nodes,
 )
-from dynsurgeon.surgery.inputs import Inputs, as_inputs
+from dynsurgeon.surgery.inputs import as_inputs
+from dynsurgeon.surgery.intact import intact
+from dynsurgeon.surgery.outcome import check_outcome, run_static
 from dynsurgeon.surgery.plan import plan_in_place
 from dynsurgeon.surgery.planned import Plan
 from dynsurgeon.surgery.proxies import TraceRefusal
 from dynsurgeon.surgery.randomness import forked_random
-from dynsurgeon.surgery.rehearse import same_function
-from dynsurgeon.surgery.restore import restore
 from dynsurgeon.surgery.rewrite import rewrite_forward
-from dynsurgeon.surgery.run import MODES, as_double, run_model
+from dynsurgeon.surgery.run import MODES
 from dynsurgeon.surgery.trace import OwnerTrace, first_line, trace_owner
-from dynsurgeon.surgery.unshare import unshare_activations, unshared_activations
+from dynsurgeon.surgery.unshare import unshare_activations
 
 
 @torch.inference_mode(False)
@@ -71,46 +71,56 @@ def convert(
         ConfigError: The inputs or the configuration don't fit the model.
         PatternError: A pattern selects no site.
         NoSiteError: Nothing in the model can be made dynamic under this configuration.
-        StorageError: The plan was made of another model.
+        StorageError: The plan was made of another model. Whatever is raised, `model` is as it was,
+            bit for bit, with copy=False too.
         UnsupportedModelError: The model is of a form that can't be converted as it is.
     """
     check_model(model)
     check_static(model)
     inputs = as_inputs(example_inputs)
     patient = copy_of(model) if copy else model
-    with unshared_activations(patient, keep=True):
+    with nullcontext() if copy else intact(patient):
         if isinstance(config, Plan):
             plan = config
         else:
             plan = plan_in_place(patient, inputs, config or SurgeryConfig())
         if not plan.converted:
             raise NoSiteError(_nothing_to_do(plan))
-        before = run_model(patient, inputs, "eval")
-        apply_recipe(patient, plan.recipe)
-        try:
-            _check_outcome(model if copy else None, patient, inputs, before)
-        except UnsupportedModelError:
-            restore(patient, copy=False)
-            raise
+        before = run_static(patient, inputs)
+        _apply_plan(patient, plan)
+        check_outcome(model if copy else None, patient, inputs, before)
     return patient
+
+
+def _apply_plan(model: nn.Module, plan: Plan) -> None:
+    try:
+        apply_recipe(model, plan.recipe)
+    except SurgeryError:
+        raise
+    except Exception as error:  # what a recipe of another model leads to is anybody's guess
+        raise StorageError(
+            f"the plan does not fit the model ({first_line(error)}): plan the model that it is now"
+        ) from error
 
 
 def apply_recipe(model: nn.Module, recipe: Recipe) -> None:
     """Apply `recipe` to `model` in place.
 
     Raises:
-        StorageError: The recipe was made for another model. Nothing has been cut then.
+        StorageError: The recipe was made for another model.
     """
     unshare_activations(model)
     sites = {site.name: site for site in recipe.sites}
     traces = {owner.name: _traced(model, owner) for owner in recipe.owners}
-    # Everything is found before the first cut, so that a misfit leaves the model whole. (A plan has
-    # built each module on the meta device, and `load` tries the whole recipe there.) Each static
-    # weight goes as its bank comes: all banks beside all weights would be a fifth more memory.
+    static = {s.name: _module_at(model, s.name) for s in recipe.sites if s.place == "module"}
+    for name, module in static.items():
+        check_fits(sites[name], module)
+    # Each static weight goes as its bank comes: all banks beside all weights would be a fifth more
+    # memory. So what fails from here on does so half-way. `convert` gives a model that is not its
+    # own copy its parts back then, and `load` tries the whole recipe on the meta device first.
     devices = {t.device.index for t in model.parameters() if t.device.type == "cuda"}
     with forked_random(devices):
         torch.manual_seed(recipe.seed)
-        static = {s.name: _module_at(model, s.name) for s in recipe.sites if s.place == "module"}
         for owner in recipe.owners:
             _rewrite_owner(model, owner, traces[owner.name], sites)
         for name, module in static.items():
@@ -222,34 +232,3 @@ def _nothing_to_do(plan: Plan) -> str:
         reasons[str(site.reason)] = reasons.get(str(site.reason), 0) + 1
     listed = "; ".join(f"{count} x {reason}" for reason, count in reasons.items())
     return f"none of the model's {len(plan.sites)} sites can be made dynamic: {listed}"
-
-
-def _check_outcome(
-    original: nn.Module | None, dynamic: nn.Module, inputs: Inputs, before: Any
-) -> None:
-    # This form repeats the static convolution's roundings. A detector that sorts boxes by
-    # nearly equal scores would answer any other rounding with other boxes.
-    try:
-        with forced_form(one_by_one):
-            after = run_model(dynamic, inputs, "eval")
-    except Exception as error:
-        raise UnsupportedModelError(
-            f"the converted model does not run: {first_line(error)}; exclude the sites that this "
-            "comes from"
-        ) from error
-    if not same_function(before, after) and not _same_in_float64(original, dynamic, inputs):
-        raise UnsupportedModelError(
-            "the converted model does not compute what the original does (its code reads a module "
-            "that was replaced); exclude the sites around it"
-        )
-
-
-def _same_in_float64(original: nn.Module | None, dynamic: nn.Module, inputs: Inputs) -> bool:
-    if original is None:
-        return False
-    doubled = as_double(inputs)
-    try:
-        one, other = (run_model(double_of(m), doubled, "eval") for m in (original, dynamic))
-    except Exception:  # not every model runs in float64
-        return False
-    return same_function(one, other)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from dynsurgeon.errors import ConfigError
+from dynsurgeon.surgery.blame import model_failure
 from dynsurgeon.surgery.calls import CallKey
 from dynsurgeon.surgery.flops import FlopCounter
 from dynsurgeon.surgery.inputs import Inputs
@@ -99,10 +99,7 @@ def survey_model(model: nn.Module, inputs: Inputs) -> Survey:
         attempts = [inputs] if mode == "eval" else [widened(inputs), inputs]
         error = _try_each(model, mode, attempts, survey)
         if error is not None and mode == "eval":
-            raise ConfigError(
-                "the model can't run on these example inputs: "
-                f"{type(error).__name__}: {first_line(error)}"
-            ) from error
+            raise model_failure(model, error, "these example inputs") from error
         if error is not None:
             survey.notes.append(f"train mode was not observed: {first_line(error)}")
     return survey
