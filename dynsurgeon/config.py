@@ -130,6 +130,8 @@ class SurgeryConfig:
         skip_stem: Leave the first convolution static, as the paper does.
         skip_points: Leave convolutions whose input is a 1x1 map static (gates, pooled branches).
         skip_patchify: Leave convolutions static whose stride is their kernel (patch embeddings).
+        skip_frozen: Leave convolutions static none of whose parameters trains, in a model where
+            others do. A model that is frozen as a whole is converted.
         seed: Seed of the random attention and kernels, so that a conversion can be repeated.
         preset: Which sites to begin from; see `surgery.presets.PRESETS`.
         latency_budget: Most that the dynamic network may take over the static one, as a ratio of
@@ -147,6 +149,7 @@ class SurgeryConfig:
     skip_stem: bool = True
     skip_points: bool = True
     skip_patchify: bool = True
+    skip_frozen: bool = True
     seed: int = 0
     preset: PresetName = "all"
     latency_budget: float | None = None
@@ -163,7 +166,7 @@ class SurgeryConfig:
             raise ConfigError(f"overrides must map patterns to settings, got {self.overrides!r}")
         for pattern, settings in self.overrides.items():
             _check_override(pattern, settings)
-        for name in ("skip_stem", "skip_points", "skip_patchify"):
+        for name in ("skip_stem", "skip_points", "skip_patchify", "skip_frozen"):
             require_flag(name, getattr(self, name))
         require_count("seed", self.seed, least=0)
         require_choice("preset", self.preset, get_args(PresetName))
