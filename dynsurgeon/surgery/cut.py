@@ -15,7 +15,7 @@ from dynsurgeon.errors import NoSiteError, StorageError, SurgeryError
 from dynsurgeon.operators import DynamicConv
 from dynsurgeon.operators.table import DYNAMIC_OPERATORS
 from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe, attach_recipe
-from dynsurgeon.surgery.accept import check_model, check_static
+from dynsurgeon.surgery.accept import check_model, check_numbers, check_static
 from dynsurgeon.surgery.become import become
 from dynsurgeon.surgery.build import build_conv, build_relu, check_fits
 from dynsurgeon.surgery.copying import copy_of
@@ -73,10 +73,11 @@ def convert(
         NoSiteError: Nothing in the model can be made dynamic under this configuration.
         StorageError: The plan was made of another model. Whatever is raised, `model` is as it was,
             bit for bit, with copy=False too.
-        UnsupportedModelError: The model is of a form that can't be converted as it is.
+        UnsupportedModelError: The model is of a form that can't be converted, or holds NaN.
     """
     check_model(model)
     check_static(model)
+    check_numbers(model)
     inputs = as_inputs(example_inputs)
     patient = copy_of(model) if copy else model
     with nullcontext() if copy else intact(patient):

@@ -8,7 +8,7 @@ from torch import nn
 
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.surgery.accept import check_model, check_static
+from dynsurgeon.surgery.accept import check_model, check_numbers, check_static
 from dynsurgeon.surgery.candidates import Candidate, find_candidates
 from dynsurgeon.surgery.copying import copy_of
 from dynsurgeon.surgery.draft import Draft
@@ -51,10 +51,11 @@ def plan(
         ConfigError: The inputs or the configuration don't fit the model.
         PatternError: A pattern selects no site.
         NoSiteError: No site fits a budget.
-        UnsupportedModelError: The model is of a form that can't be converted as it is.
+        UnsupportedModelError: The model is of a form that can't be converted, or holds NaN.
     """
     check_model(model)
     check_static(model)
+    check_numbers(model)
     inputs, config = as_inputs(example_inputs), config or SurgeryConfig()
     if copy:
         return plan_in_place(copy_of(model), inputs, config)
