@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -140,14 +140,15 @@ def read_recipe(directory: str | Path) -> Recipe:
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
     """Give a temporary file beside `path` to fill, and move it into place if nothing fails."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
+    # It has the mode of any new file. Asking for the process's umask means setting it: for a moment
+    # the files of other threads would be anybody's.
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    draft.touch(exist_ok=False)
     try:
-        yield Path(name)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
+        yield draft
+        os.replace(draft, path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
 
 
 def _in_present_precision(model: nn.Module, recipe: Recipe) -> Recipe:
@@ -172,12 +173,6 @@ def _plain_values(origin: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"origin must hold JSON values: {error}") from error
     return values
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _digest(path: Path) -> str:

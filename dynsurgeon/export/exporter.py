@@ -52,6 +52,10 @@ def export_onnx(
     (or the fixed one), with different samples, in another order, and at two sizes where those are
     free.
 
+    Other threads are heard and go on. But torch's own exporter keeps some state for the whole
+    process: while it traces, convolutions of other threads run without oneDNN, which rounds
+    otherwise, and models that `torch.compile` made may fail there.
+
     Args:
         model: Any network; it is exported in eval mode and stays as it is.
         path: The file to write. One that is there already is replaced, once the new one is good.

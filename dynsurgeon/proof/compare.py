@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.errors import ConfigError, first_line
+from dynsurgeon.errors import first_line
 from dynsurgeon.recipe import Recipe
+from dynsurgeon.running.blame import model_failure
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import MODES, Mode, copied, preserved, run_model, tensors_of, widened
 from dynsurgeon.surgery.cut.unshare import unshared_activations
@@ -82,8 +83,7 @@ def _runnable_inputs(
         except Exception as error:
             errors.append(error)
     if mode == "eval":
-        reason = first_line(errors[0])
-        raise ConfigError(f"the model can't run on inputs like these: {reason}") from errors[0]
+        raise model_failure(model, errors[0], "inputs like these") from errors[0]
     comparison.notes.append(f"train mode was not compared: {first_line(errors[0])}")
     return None
 

@@ -13,7 +13,7 @@ from torch import nn
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.recipe import recipe_of
 from dynsurgeon.running.copying import copy_of
-from dynsurgeon.running.randomness import forked_random
+from dynsurgeon.running.randomness import kept_random
 from dynsurgeon.timing.noise import SPREAD_LIMIT
 from dynsurgeon.training.finetune.arm import Arm
 from dynsurgeon.training.finetune.batch_norm import lag_notes
@@ -205,5 +205,5 @@ def _cost_notes(cost: Cost | None) -> tuple[str, ...]:
 def _undisturbed() -> Iterator[None]:
     # Training seeds the generators all the time; afterwards they go on as if it had not.
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-    with forked_random(devices):
+    with kept_random(devices):
         yield
