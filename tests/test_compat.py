@@ -51,7 +51,7 @@ def test_every_name_is_there() -> None:
 def test_a_dispatch_mode_sees_every_operator() -> None:
     seen = []
 
-    class Mode(compat.TorchDispatchMode):
+    class Mode(compat.TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
