@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from dynsurgeon.config import DynamicConvConfig
 from dynsurgeon.errors import UnsupportedModelError
 from dynsurgeon.operators.attention import KernelAttention
+from dynsurgeon.operators.bank_guard import check_replaced
 from dynsurgeon.operators.execution import run_dynamic_convolution
 from dynsurgeon.operators.geometry import ConvGeometry
 
@@ -188,6 +189,10 @@ class DynamicConv(nn.Module):
 
         super()._apply(apply_to_matrix, recurse)  # type: ignore[no-untyped-call]
         return self
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check_replaced(self, name, value)
+        super().__setattr__(name, value)
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"

@@ -19,6 +19,7 @@ from dynsurgeon.surgery.accept import check_model, check_static
 from dynsurgeon.surgery.become import become
 from dynsurgeon.surgery.build import build_conv, build_relu
 from dynsurgeon.surgery.copying import copy_of, double_of
+from dynsurgeon.surgery.folding import guard_folding
 from dynsurgeon.surgery.functional import (
     OPERANDS,
     PARAMETERS,
@@ -112,6 +113,7 @@ def apply_recipe(model: nn.Module, recipe: Recipe) -> None:
         for name, module in static.items():
             become(module, _build(model, sites[name], module))
     attach_recipe(model, recipe)
+    guard_folding(model)
 
 
 def _module_at(model: nn.Module, name: str) -> nn.Module:
