@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig, SurgeryConfig
+    from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig, MeasureConfig, SurgeryConfig
     from dynsurgeon.errors import (
         ConfigError,
         DataError,
@@ -31,26 +31,31 @@ if TYPE_CHECKING:
         UnsupportedModelError,
         WeightsError,
     )
-    from dynsurgeon.export import ExportResult, export_onnx
+    from dynsurgeon.export import ExportCheck, ExportResult, export_onnx, verify_onnx
+    from dynsurgeon.export.result import Timings
     from dynsurgeon.operators import (
+        ActivationForm,
+        DynamicConv,
         DynamicConv1d,
         DynamicConv2d,
         DynamicConv3d,
         DynamicConvTranspose1d,
         DynamicConvTranspose2d,
         DynamicConvTranspose3d,
+        DynamicReLU,
         DynamicReLUA,
         DynamicReLUB,
         DynamicReLUC,
     )
     from dynsurgeon.proof.parity import check_parity
-    from dynsurgeon.proof.receipt import Receipt
-    from dynsurgeon.recipe import Recipe
+    from dynsurgeon.proof.receipt import Receipt, SiteParity
+    from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe
     from dynsurgeon.storage import load, save
+    from dynsurgeon.surgery.costs import Cost
     from dynsurgeon.surgery.cut import convert
     from dynsurgeon.surgery.inputs import Inputs
     from dynsurgeon.surgery.plan import plan
-    from dynsurgeon.surgery.planned import Plan, Site
+    from dynsurgeon.surgery.planned import Latency, Plan, Site
     from dynsurgeon.surgery.restore import restore
     from dynsurgeon.surgery.temperature import set_temperature
     from dynsurgeon.training.bank_steps import balance_banks
@@ -58,14 +63,16 @@ if TYPE_CHECKING:
     from dynsurgeon.training.calibrate import calibrate
     from dynsurgeon.training.finetune.data import TrainingData, load_images
     from dynsurgeon.training.finetune.engine import finetune
-    from dynsurgeon.training.finetune.results import FinetuneResult
+    from dynsurgeon.training.finetune.listener import Listener, Setup
+    from dynsurgeon.training.finetune.rate_probe import RateProbe
+    from dynsurgeon.training.finetune.results import Epoch, FinetuneResult, Gain, Score
     from dynsurgeon.training.finetune.settings import FinetuneSettings
     from dynsurgeon.training.groups import parameter_groups
-    from dynsurgeon.training.report import AttentionReport, attention_report
+    from dynsurgeon.training.report import AttentionReport, SiteAttention, attention_report
     from dynsurgeon.training.schedule import TemperatureSchedule, temperature_at
 
 _MODULES: dict[str, tuple[str, ...]] = {
-    "config": ("DynamicConvConfig", "DynamicReLUConfig", "SurgeryConfig"),
+    "config": ("DynamicConvConfig", "DynamicReLUConfig", "MeasureConfig", "SurgeryConfig"),
     "errors": (
         "ConfigError",
         "DataError",
@@ -81,26 +88,31 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "UnsupportedModelError",
         "WeightsError",
     ),
-    "export": ("ExportResult", "export_onnx"),
+    "export": ("ExportCheck", "ExportResult", "export_onnx", "verify_onnx"),
+    "export.result": ("Timings",),
     "operators": (
+        "ActivationForm",
+        "DynamicConv",
         "DynamicConv1d",
         "DynamicConv2d",
         "DynamicConv3d",
         "DynamicConvTranspose1d",
         "DynamicConvTranspose2d",
         "DynamicConvTranspose3d",
+        "DynamicReLU",
         "DynamicReLUA",
         "DynamicReLUB",
         "DynamicReLUC",
     ),
     "proof.parity": ("check_parity",),
-    "proof.receipt": ("Receipt",),
-    "recipe": ("Recipe",),
+    "proof.receipt": ("Receipt", "SiteParity"),
+    "recipe": ("OwnerRecipe", "Recipe", "SiteRecipe"),
     "storage": ("load", "save"),
+    "surgery.costs": ("Cost",),
     "surgery.cut": ("convert",),
     "surgery.inputs": ("Inputs",),
     "surgery.plan": ("plan",),
-    "surgery.planned": ("Plan", "Site"),
+    "surgery.planned": ("Latency", "Plan", "Site"),
     "surgery.restore": ("restore",),
     "surgery.temperature": ("set_temperature",),
     "training.bank_steps": ("balance_banks",),
@@ -108,19 +120,24 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "training.calibrate": ("calibrate",),
     "training.finetune.data": ("TrainingData", "load_images"),
     "training.finetune.engine": ("finetune",),
-    "training.finetune.results": ("FinetuneResult",),
+    "training.finetune.listener": ("Listener", "Setup"),
+    "training.finetune.rate_probe": ("RateProbe",),
+    "training.finetune.results": ("Epoch", "FinetuneResult", "Gain", "Score"),
     "training.finetune.settings": ("FinetuneSettings",),
     "training.groups": ("parameter_groups",),
-    "training.report": ("AttentionReport", "attention_report"),
+    "training.report": ("AttentionReport", "SiteAttention", "attention_report"),
     "training.schedule": ("TemperatureSchedule", "temperature_at"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "ActivationForm",
     "AttentionReport",
     "BatchNormReport",
     "ConfigError",
+    "Cost",
     "DataError",
+    "DynamicConv",
     "DynamicConv1d",
     "DynamicConv2d",
     "DynamicConv3d",
@@ -128,28 +145,43 @@ __all__ = [
     "DynamicConvTranspose1d",
     "DynamicConvTranspose2d",
     "DynamicConvTranspose3d",
+    "DynamicReLU",
     "DynamicReLUA",
     "DynamicReLUB",
     "DynamicReLUC",
     "DynamicReLUConfig",
+    "Epoch",
+    "ExportCheck",
     "ExportError",
     "ExportResult",
     "FinetuneResult",
     "FinetuneSettings",
+    "Gain",
     "Inputs",
+    "Latency",
+    "Listener",
+    "MeasureConfig",
     "ModelNotFoundError",
     "NoSiteError",
+    "OwnerRecipe",
     "ParityError",
     "PatternError",
     "Plan",
+    "RateProbe",
     "Receipt",
     "Recipe",
     "RestoreError",
+    "Score",
+    "Setup",
     "Site",
+    "SiteAttention",
+    "SiteParity",
+    "SiteRecipe",
     "StorageError",
     "SurgeryConfig",
     "SurgeryError",
     "TemperatureSchedule",
+    "Timings",
     "TrainingData",
     "TrainingError",
     "UnsupportedModelError",
@@ -170,6 +202,7 @@ __all__ = [
     "set_temperature",
     "temperature_at",
     "update_batch_norm",
+    "verify_onnx",
 ]
 
 
