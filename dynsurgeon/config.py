@@ -215,6 +215,11 @@ _TABLES: dict[str, type[Any]] = {
 }
 
 
+def with_settings(config: C, **settings: Any) -> C:
+    """Return `config` with those settings that are not None."""
+    return replace(config, **{name: v for name, v in settings.items() if v is not None})
+
+
 def apply_overrides(config: C, values: Settings) -> C:
     """Return `config` with those of `values` that it knows; others belong to the other kind."""
     known = {f.name for f in fields(config)}

@@ -237,7 +237,10 @@ def test_a_bank_that_passes_for_a_kernel_is_refused(static: Any) -> None:
     # With as many kernels as channels every shape fits, and the wrong axis would be scaled.
     bn = nn.BatchNorm2d(4)
     nn.init.uniform_(bn.weight, 0.5, 2)
-    layer = {nn.Conv2d: ds.DynamicConv2d, nn.ConvTranspose2d: ds.DynamicConvTranspose2d}
+    layer: dict[Any, Any] = {
+        nn.Conv2d: ds.DynamicConv2d,
+        nn.ConvTranspose2d: ds.DynamicConvTranspose2d,
+    }
     dynamic: Any = layer[type(static)].from_static(static.eval())
     with pytest.raises(ds.UnsupportedModelError, match="as if they were one kernel"):
         fuse_conv_bn_eval(dynamic, bn.eval(), transpose=static.transposed)

@@ -27,17 +27,22 @@ from dynsurgeon.config import DynamicConvConfig
 from dynsurgeon.errors import UnsupportedModelError
 from dynsurgeon.operators.attention import KernelAttention
 from dynsurgeon.operators.bank_guard import check_replaced
+from dynsurgeon.operators.constructors import (
+    ConvolutionArguments,
+    Device,
+    TransposedArguments,
+)
 from dynsurgeon.operators.execution import run_dynamic_convolution
 from dynsurgeon.operators.geometry import ConvGeometry
 
 StaticConv = nn.modules.conv._ConvNd
 
 
-class DynamicConv(nn.Module):
+class DynamicConv(ConvolutionArguments, nn.Module):
     """Base of the dynamic convolutions; use `DynamicConv2d` and its siblings.
 
-    Takes the arguments of the static class, then `config`. The attributes of the static class
-    (`in_channels`, `kernel_size`, `stride`, …) are there under the same names.
+    Takes the arguments of the static class, then those of the attention. The attributes of the
+    static class (`in_channels`, `kernel_size`, `stride`, …) are there under the same names.
 
     Attributes:
         weight: Bank of kernels ``(K, *shape of the static weight)``.
@@ -60,18 +65,18 @@ class DynamicConv(nn.Module):
     weight: nn.Parameter
     bias: nn.Parameter | None
 
-    def __init__(
+    def _build(
         self,
-        *args: Any,
-        config: DynamicConvConfig | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        **kwargs: Any,
+        in_channels: int,
+        out_channels: int,
+        geometry: dict[str, Any],
+        config: DynamicConvConfig,
+        device: Device,
+        dtype: torch.dtype | None,
     ) -> None:
-        super().__init__()
-        config = config or DynamicConvConfig()
+        nn.Module.__init__(self)
         build: Callable[..., StaticConv] = self.static_class
-        template = build(*args, **kwargs, device="meta", dtype=dtype)
+        template = build(in_channels, out_channels, **geometry, device="meta", dtype=dtype)
         self._copy_geometry(template)
         self.experts = config.experts
         self.attention = KernelAttention(
@@ -218,19 +223,19 @@ class DynamicConv3d(DynamicConv):
     static_class = nn.Conv3d
 
 
-class DynamicConvTranspose1d(DynamicConv):
+class DynamicConvTranspose1d(TransposedArguments, DynamicConv):
     """Dynamic `torch.nn.ConvTranspose1d`; see `DynamicConv`."""
 
     static_class = nn.ConvTranspose1d
 
 
-class DynamicConvTranspose2d(DynamicConv):
+class DynamicConvTranspose2d(TransposedArguments, DynamicConv):
     """Dynamic `torch.nn.ConvTranspose2d`; see `DynamicConv`."""
 
     static_class = nn.ConvTranspose2d
 
 
-class DynamicConvTranspose3d(DynamicConv):
+class DynamicConvTranspose3d(TransposedArguments, DynamicConv):
     """Dynamic `torch.nn.ConvTranspose3d`; see `DynamicConv`."""
 
     static_class = nn.ConvTranspose3d

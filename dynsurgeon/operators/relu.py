@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.config import DynamicReLUConfig
+from dynsurgeon.config import DynamicReLUConfig, with_settings
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
 from dynsurgeon.operators.attention import global_average, squeeze_layer
 from dynsurgeon.operators.forms import SMOOTH_FUNCTIONS, ActivationForm
@@ -50,9 +50,15 @@ class DynamicReLU(nn.Module):
         alpha: Start of the K slopes ``(K,)`` or ``(K, C)``, instead of those of `form`.
         beta: Start of the K offsets ``(K,)`` or ``(K, C)``; zeros by default.
         inplace: Write the result into the input, as an in-place activation does.
+        device: Where the parameters are made.
+        dtype: Their type.
+        pieces: Number of lines K, instead of that of `config`.
+        reduction: Width of the hidden layer is ``channels // reduction``, likewise.
+        lambda_a: Reach of the slopes around their start, likewise.
+        lambda_b: Reach of the offsets around their start, likewise.
 
     Raises:
-        ConfigError: `alpha` and `beta` differ in their number of pieces.
+        ConfigError: A setting is not valid, or `alpha` and `beta` differ in their number of pieces.
 
     Shape:
         ``(N, C, *spatial)`` with 0 to 3 spatial axes, to the same.
@@ -74,9 +80,19 @@ class DynamicReLU(nn.Module):
         inplace: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        pieces: int | None = None,
+        reduction: int | None = None,
+        lambda_a: float | None = None,
+        lambda_b: float | None = None,
     ) -> None:
         super().__init__()
-        self.config = config or DynamicReLUConfig()
+        self.config = with_settings(
+            config or DynamicReLUConfig(),
+            pieces=pieces,
+            reduction=reduction,
+            lambda_a=lambda_a,
+            lambda_b=lambda_b,
+        )
         self.form = form or ActivationForm()
         self.channels, self.inplace = channels, inplace
         alpha = self._start_slopes() if alpha is None else alpha

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.config import DynamicReLUConfig
+from dynsurgeon.config import DynamicReLUConfig, with_settings
+from dynsurgeon.operators.forms import ActivationForm
 from dynsurgeon.operators.relu import DynamicReLU, as_dtype
 
 SHARE = 3
@@ -22,7 +23,9 @@ SHARE = 3
 
 
 class DynamicReLUC(DynamicReLU):
-    """DY-ReLU-C: lines a sample and channel, scaled place by place; see `DynamicReLU`.
+    """DY-ReLU-C: lines a sample and channel, scaled place by place.
+
+    Takes the arguments of `DynamicReLU`, and `temperature`.
 
     Attributes:
         temperature: tau of the spatial softmax; a saved buffer.
@@ -33,9 +36,36 @@ class DynamicReLUC(DynamicReLU):
     temperature: Tensor
 
     def __init__(
-        self, channels: int, config: DynamicReLUConfig | None = None, **options: Any
+        self,
+        channels: int,
+        config: DynamicReLUConfig | None = None,
+        *,
+        form: ActivationForm | None = None,
+        alpha: Tensor | None = None,
+        beta: Tensor | None = None,
+        inplace: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        pieces: int | None = None,
+        reduction: int | None = None,
+        lambda_a: float | None = None,
+        lambda_b: float | None = None,
+        temperature: float | None = None,
     ) -> None:
-        super().__init__(channels, config, **options)
+        super().__init__(
+            channels,
+            with_settings(config or DynamicReLUConfig(), temperature=temperature),
+            form=form,
+            alpha=alpha,
+            beta=beta,
+            inplace=inplace,
+            device=device,
+            dtype=dtype,
+            pieces=pieces,
+            reduction=reduction,
+            lambda_a=lambda_a,
+            lambda_b=lambda_b,
+        )
         like: dict[str, Any] = {"device": self.alpha.device, "dtype": self.alpha.dtype}
         self.spatial = nn.Linear(channels, 1, **like)
         nn.init.zeros_(self.spatial.weight)
