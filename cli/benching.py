@@ -15,9 +15,9 @@ from dynsurgeon.measure.bench import bench, check_engines
 from dynsurgeon.measure.engines import ENGINES, Twins
 from dynsurgeon.measure.machine import describe_machine
 from dynsurgeon.measure.noise import noise_warning, others_load
+from dynsurgeon.workflow.receipt import versions
 
 from .bench import BenchModelOptions, TimingOptions
-from .conversion import versions
 from .loading import Subject, load_subject, reload_twins
 from .output import ONNX
 from .render import Step

@@ -61,9 +61,9 @@ def run(
     directory = output or default_directory(model.model)
     check_free(directory, force=force)
     with staged_directory(directory, force=force) as staging, steps() as step:
-        from .conversion import Calibration, convert_into  # imports torch, which takes seconds
+        from .conversion import Calibration, convert_named  # imports torch, which takes seconds
 
-        document = convert_into(
+        document = convert_named(
             staging,
             model,
             config,

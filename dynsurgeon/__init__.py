@@ -70,6 +70,8 @@ if TYPE_CHECKING:
     from dynsurgeon.training.groups import parameter_groups
     from dynsurgeon.training.report import AttentionReport, SiteAttention, attention_report
     from dynsurgeon.training.schedule import TemperatureSchedule, temperature_at
+    from dynsurgeon.workflow.conversion import Conversion, convert_to_directory
+    from dynsurgeon.workflow.export_settings import ExportSettings
 
 _MODULES: dict[str, tuple[str, ...]] = {
     "config": ("DynamicConvConfig", "DynamicReLUConfig", "MeasureConfig", "SurgeryConfig"),
@@ -127,6 +129,8 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "training.groups": ("parameter_groups",),
     "training.report": ("AttentionReport", "SiteAttention", "attention_report"),
     "training.schedule": ("TemperatureSchedule", "temperature_at"),
+    "workflow.conversion": ("Conversion", "convert_to_directory"),
+    "workflow.export_settings": ("ExportSettings",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -135,6 +139,7 @@ __all__ = [
     "AttentionReport",
     "BatchNormReport",
     "ConfigError",
+    "Conversion",
     "Cost",
     "DataError",
     "DynamicConv",
@@ -154,6 +159,7 @@ __all__ = [
     "ExportCheck",
     "ExportError",
     "ExportResult",
+    "ExportSettings",
     "FinetuneResult",
     "FinetuneSettings",
     "Gain",
@@ -191,6 +197,7 @@ __all__ = [
     "calibrate",
     "check_parity",
     "convert",
+    "convert_to_directory",
     "export_onnx",
     "finetune",
     "load",

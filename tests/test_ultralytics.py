@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import dynsurgeon as ds
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def detector(name: str) -> Any:

@@ -21,7 +21,7 @@ import dynsurgeon
 from dynsurgeon.measure.machine import cpu_name
 
 FORMAT = 1
-APART = ("__init__.py", "__main__.py", "cli", "training")
+APART = ("__init__.py", "__main__.py", "cli", "training", "workflow")
 """What, inside the package, no measured time depends on. All else counts, and so does a new file:
 measuring again for nothing is cheap, and a time of code that is gone would choose the sites."""
 
