@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from dynsurgeon.checks import require_choice, require_count, require_flag, require_patterns
 from dynsurgeon.errors import ConfigError, suggest
+from dynsurgeon.form_names import ExportFormName, check_form
 from dynsurgeon.overrides import Settings, apply_overrides, check_override
 from dynsurgeon.registry import (
     DEFAULTS,
@@ -46,15 +47,14 @@ class MeasureConfig:
         rounds: Timed rounds of the whole networks, interleaved.
     """
 
-    form: str = "rule"
+    form: ExportFormName = "rule"
     this_cpu: bool = False
     threads: int | None = None
     rounds: int = 30
 
     def __post_init__(self) -> None:
-        if not isinstance(self.form, str):
-            raise ConfigError(f"form must be the name of an ONNX layout, got {self.form!r}")
         require_flag("this_cpu", self.this_cpu)
+        check_form(self.form, this_cpu=self.this_cpu)
         if self.threads is not None:
             require_count("threads", self.threads)
         require_count("rounds", self.rounds)

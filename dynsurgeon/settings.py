@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar, get_args
 
 from dynsurgeon.checks import (
     require_choice,
@@ -214,3 +214,13 @@ class GateConfig:
 @dataclass(frozen=True)
 class ActivationGateConfig(GateConfig):
     """How a gate is put behind an activation; see `GateConfig`."""
+
+
+C = TypeVar("C")
+
+
+def with_settings(config: C, **settings: Any) -> C:
+    """Return `config` with those settings that are not None."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    changed: C = replace(config, **given)  # type: ignore[type-var]
+    return changed

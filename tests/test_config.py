@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from dynsurgeon.config import (
     DynamicConvConfig,
     DynamicReLUConfig,
+    MeasureConfig,
     SurgeryConfig,
     apply_overrides,
 )
 from dynsurgeon.errors import ConfigError
+from dynsurgeon.form_names import ExportFormName
 
 BAD_CONV: list[tuple[dict[str, Any], str]] = [
     ({"experts": 0}, "experts must be a whole number of at least 1, got 0"),
@@ -73,6 +75,17 @@ BAD_SURGERY: list[tuple[dict[str, Any], str]] = [
     ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
     ({"seed": 0.5}, "seed must be a whole number of at least 0, got 0.5"),
 ]
+BAD_MEASURE = [
+    ({"form": "scann"}, "unknown form 'scann'; did you mean 'scan'?"),
+    ({"form": "zzz"}, "unknown form 'zzz'; known forms: rule, auto, scan, portable, plain"),
+    ({"form": ["scan"]}, "unknown form ['scan']"),
+    ({"form": None}, "unknown form None"),
+    ({"form": "scan", "this_cpu": True}, "this_cpu is for form 'auto', which chooses; got form"),
+    ({"this_cpu": True}, "this_cpu is for form 'auto', which chooses; got form 'rule'"),
+    ({"this_cpu": "yes"}, "this_cpu must be true or false, got 'yes'"),
+    ({"threads": 0}, "threads must be a whole number of at least 1, got 0"),
+    ({"rounds": 0}, "rounds must be a whole number of at least 1, got 0"),
+]
 
 
 def message_of(build: Any, values: dict[str, Any]) -> str:
@@ -95,6 +108,16 @@ def test_bad_activation_settings(values: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(("values", "message"), BAD_SURGERY, ids=lambda v: str(v)[:40])
 def test_bad_surgery_settings(values: dict[str, Any], message: str) -> None:
     assert message_of(SurgeryConfig.from_dict, values).startswith(message)
+
+
+@pytest.mark.parametrize(("values", "message"), BAD_MEASURE, ids=lambda v: str(v)[:40])
+def test_bad_measure_settings(values: dict[str, Any], message: str) -> None:
+    assert message_of(lambda v: MeasureConfig(**v), values).startswith(message)
+
+
+@pytest.mark.parametrize("form", ["auto", "native"])
+def test_this_cpu_goes_with_the_forms_that_are_for_it(form: ExportFormName) -> None:
+    assert MeasureConfig(form=form, this_cpu=True).this_cpu
 
 
 def test_defaults_are_the_papers() -> None:

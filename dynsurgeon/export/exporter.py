@@ -20,10 +20,11 @@ from dynsurgeon.export.job import Job
 from dynsurgeon.export.result import ExportResult
 from dynsurgeon.export.running import run
 from dynsurgeon.export.signature import Signature
-from dynsurgeon.export.target import AUTO, RULE, Target
+from dynsurgeon.export.target import Target
 from dynsurgeon.export.tuning.race import fastest
 from dynsurgeon.export.verify import check_dtype
 from dynsurgeon.export.write import EXTERNAL_DATA_LIMIT, install, staging
+from dynsurgeon.form_names import AUTO, RULE
 from dynsurgeon.operators.contract import mixes_kernels
 from dynsurgeon.running.fresh import tiled
 from dynsurgeon.running.inputs import Inputs, as_inputs

@@ -26,7 +26,7 @@ from dynsurgeon.operators.forms import SMOOTH_FUNCTIONS, ActivationForm
 from dynsurgeon.operators.lines import maximum_of_lines
 from dynsurgeon.operators.overwrite import overwrite
 from dynsurgeon.operators.static import describe_activation
-from dynsurgeon.settings import DynamicReLUConfig, ShiftMaxConfig
+from dynsurgeon.settings import DynamicReLUConfig, ShiftMaxConfig, with_settings
 
 LinesConfig: TypeAlias = DynamicReLUConfig | ShiftMaxConfig
 
@@ -60,9 +60,15 @@ class DynamicReLU(ActivationLayer):
         alpha: Start of the K slopes ``(K,)`` or ``(K, C)``, instead of those of `form`.
         beta: Start of the K offsets ``(K,)`` or ``(K, C)``; zeros by default.
         inplace: Write the result into the input, as an in-place activation does.
+        device: Where the parameters are made.
+        dtype: Their type.
+        pieces: Number of lines K, instead of that of `config`.
+        reduction: Width of the hidden layer is ``channels // reduction``, likewise.
+        lambda_a: Reach of the slopes around their start, likewise.
+        lambda_b: Reach of the offsets around their start, likewise.
 
     Raises:
-        ConfigError: `alpha` and `beta` differ in their number of pieces.
+        ConfigError: A setting is not valid, or `alpha` and `beta` differ in their number of pieces.
 
     Shape:
         ``(N, C, *spatial)`` with 0 to 3 spatial axes, to the same.
@@ -85,9 +91,19 @@ class DynamicReLU(ActivationLayer):
         inplace: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        pieces: int | None = None,
+        reduction: int | None = None,
+        lambda_a: float | None = None,
+        lambda_b: float | None = None,
     ) -> None:
         super().__init__()
-        self.config: LinesConfig = config or self.default_config()
+        self.config: LinesConfig = with_settings(
+            config or self.default_config(),
+            pieces=pieces,
+            reduction=reduction,
+            lambda_a=lambda_a,
+            lambda_b=lambda_b,
+        )
         self.form = form or ActivationForm()
         self.channels, self.inplace = channels, inplace
         alpha = self._start_slopes() if alpha is None else alpha

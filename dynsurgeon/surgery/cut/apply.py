@@ -15,6 +15,7 @@ from dynsurgeon.running.randomness import forked_random
 from dynsurgeon.running.run import MODES
 from dynsurgeon.surgery.cut.become import become
 from dynsurgeon.surgery.cut.build import build_layer, check_fits
+from dynsurgeon.surgery.cut.folding import guard_folding
 from dynsurgeon.surgery.cut.unshare import unshare_activations
 from dynsurgeon.surgery.owners.functional import (
     OPERANDS,
@@ -52,6 +53,7 @@ def apply_recipe(model: nn.Module, recipe: Recipe) -> None:
         for name, module in static.items():
             become(module, _build(model, sites[name], module))
     attach_recipe(model, recipe)
+    guard_folding(model)
 
 
 def _module_at(model: nn.Module, name: str) -> nn.Module:
