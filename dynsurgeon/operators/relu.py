@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from typing import Any, ClassVar, Self, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynsurgeon.config import DynamicReLUConfig
@@ -54,6 +55,9 @@ class DynamicReLU(nn.Module):
     Raises:
         ConfigError: `alpha` and `beta` differ in their number of pieces.
 
+    Attributes:
+        weight: Of a PReLU with slopes above 1 the slopes, which go on being trained; else None.
+
     Shape:
         ``(N, C, *spatial)`` with 0 to 3 spatial axes, to the same.
     """
@@ -62,6 +66,7 @@ class DynamicReLU(nn.Module):
     start_scale: ClassVar[float] = 1.0
     alpha: Tensor
     beta: Tensor
+    weight: nn.Parameter | None
 
     def __init__(
         self,
@@ -87,6 +92,9 @@ class DynamicReLU(nn.Module):
         factory: dict[str, Any] = {"device": device, "dtype": dtype or torch.get_default_dtype()}
         self.register_buffer("alpha", alpha.reshape(self.pieces, -1).to(**factory))
         self.register_buffer("beta", beta.reshape(self.pieces, -1).to(**factory))
+        slopes = torch.tensor(self.form.slopes, **factory)
+        own = self.form.steep and self.form.function == "prelu"
+        self.register_parameter("weight", nn.Parameter(slopes) if own else None)
         outputs = 2 * self.pieces * (channels if self.per_channel else 1)
         self.fc1 = squeeze_layer(channels, self.config.reduction, **factory)
         self.fc2 = nn.Linear(self.fc1.out_features, outputs, **factory)
@@ -128,7 +136,7 @@ class DynamicReLU(nn.Module):
     def _start_slopes(self) -> Tensor:
         # Further pieces lie strictly between the first two: never the maximum at the start, and,
         # unlike copies of the zero line, never tied with it for the same gradient for ever.
-        slope = self.form.slope if not self.form.smooth else 0.0
+        slope = self.form.slope if not self.form.beside else 0.0
         low = torch.tensor(slope, dtype=torch.float64).reshape(1, -1)
         count = self.config.pieces
         between = [low + (1 - low) * i / (count - 1) for i in range(1, count - 1)]
@@ -143,10 +151,14 @@ class DynamicReLU(nn.Module):
         y = self.maximum_of_lines(x)
         if self.form.ceiling is not None:
             return y.clamp(max=self.form.ceiling)
+        return self._static(x) + (y - torch.relu(x)) if self.form.beside else y
+
+    def _static(self, x: Tensor) -> Tensor:
+        if self.weight is not None:
+            return F.prelu(x, as_dtype(self.weight, x.dtype))
         if self.form.smooth:
-            act = SMOOTH_FUNCTIONS[self.form.function](x, **self.form.options)
-            return act + (y - torch.relu(x))
-        return y
+            return SMOOTH_FUNCTIONS[self.form.function](x, **self.form.options)
+        return F.leaky_relu(x, self.form.slopes[0])
 
     def maximum_of_lines(self, x: Tensor) -> Tensor:
         """Return ``max_k(a_k x + b_k)``."""

@@ -172,13 +172,12 @@ def _pairs(
 ) -> Iterator[tuple[str, Tensor | None, Tensor | None]]:
     """Yield the name of each tensor that has a gradient in both models, and the two."""
     banks = dict(_banks(dynamic, recipe))
-    replaced = tuple(f"{site.name}." for site in recipe.sites)
     for name, one in ours.items():
         bank = banks.get(name, "")
         if bank in theirs:
             summed = theirs[bank]
             yield name, one, None if summed is None else summed.sum(0)
-        elif name in theirs and not name.startswith(replaced):
+        elif name in theirs:
             yield name, one, theirs[name]
 
 

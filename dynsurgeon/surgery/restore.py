@@ -84,7 +84,7 @@ def _static_parameters(module: nn.Module) -> nn.Module:
             mixed = None if bank is None else _mixed(module, bank)
             holder.register_parameter(name, mixed)
     elif isinstance(module, DynamicReLU) and module.form.function == "prelu":
-        slopes = _slopes(module)
+        slopes = _slopes(module) if module.weight is None else module.weight.clone()
         holder.register_parameter(
             "weight", nn.Parameter(slopes, requires_grad=module.fc2.weight.requires_grad)
         )

@@ -100,7 +100,10 @@ def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module, str
         if isinstance(module, KernelAttention):
             inside.update(dict.fromkeys(module.modules(), (module, "attention")))
         elif isinstance(module, DynamicReLU):
-            inside.update(dict.fromkeys(module.modules(), (module, "relu")))
+            head = list(module.modules())[
+                1:
+            ]  # not the layer itself, which may have a PReLU's slopes
+            inside.update(dict.fromkeys(head, (module, "relu")))
         default = module, "bank" if isinstance(module, DynamicConv) else "rest"
         for name, parameter in module.named_parameters(recurse=False):
             if parameter not in seen:
