@@ -1,7 +1,7 @@
 """Before the first step: attention fitted to the training images, where it has not been yet.
 
-Nothing is stored to tell whether it has been: a new attention's weights lie within the bounds that
-torch draws a new layer from, and fitted ones do not.
+The network's recipe tells whether it has been. Those of earlier versions do not; there a new
+attention's weights lie within the bounds that torch draws a new layer from, and fitted ones do not.
 
 A network that comes to images unlike those of its pretraining changes much in its first steps, and
 an attention that was fitted before goes astray: each site is one-hot, on another kernel every few
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.operators import DynamicConv, KernelAttention
+from dynsurgeon.recipe import ATTRIBUTE, Recipe
 from dynsurgeon.training.batch_norm import BatchNorm, estimate, lags, tracked_layers
 from dynsurgeon.training.calibrate import calibrate, has_identical_kernels
 from dynsurgeon.training.finetune.data import TrainingData
@@ -117,12 +118,15 @@ def is_fresh(model: nn.Module) -> bool:
     Sites of one kernel don't count: there is nothing to choose.
     """
     convolutions = [m for m in model.modules() if isinstance(m, DynamicConv) and m.experts > 1]
-    return bool(convolutions) and all(
-        has_identical_kernels(conv) and not _was_fitted(conv.attention) for conv in convolutions
-    )
+    if not convolutions or not all(map(has_identical_kernels, convolutions)):
+        return False
+    recipe: Recipe | None = getattr(model, ATTRIBUTE, None)
+    if recipe is None or recipe.fitted is None:
+        return not any(_looks_fitted(conv.attention) for conv in convolutions)
+    return not recipe.fitted
 
 
-def _was_fitted(attention: KernelAttention) -> bool:
+def _looks_fitted(attention: KernelAttention) -> bool:
     for layer in (attention.fc1, attention.fc2):
         bound = 1.01 / math.sqrt(layer.in_features)  # and some room for half precision
         if any(float(tensor.detach().abs().max()) > bound for tensor in layer.parameters()):
