@@ -59,7 +59,8 @@ class DynamicReLUConfig:
         lambda_a: Reach of the slopes around their start; 0 holds them fixed.
         lambda_b: Reach of the offsets around their start; 0 holds them fixed.
         temperature: Temperature of the spatial softmax of kind C; the paper uses 10 early on.
-        smooth: Also convert Hardswish, SiLU and GELU, as act(x) + DY-ReLU(x) - ReLU(x).
+        smooth: Also convert Hardswish, SiLU and GELU, as act(x) + DY-ReLU(x) - ReLU(x). (So is a
+            PReLU with slopes above 1, which is no maximum of lines either, without being asked.)
     """
 
     kind: ReLUKind = "B"

@@ -49,13 +49,6 @@ def _frozen_kernels() -> nn.Module:
     return _Functional().requires_grad_(False)
 
 
-def _steep() -> nn.PReLU:
-    prelu = nn.PReLU(4)
-    with torch.no_grad():
-        prelu.weight[1] = 1.5
-    return prelu
-
-
 def _hooked() -> nn.Module:
     net = Flow(lambda self, x: self.act(self.conv2(self.act(self.conv(x)))))
     net.act.register_forward_hook(lambda *_: None)
@@ -135,15 +128,10 @@ REASONS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         "1",
         "silu is no maximum of lines (smooth=True converts it as silu + DY-ReLU - ReLU)",
     ),
-    "steep": (
-        lambda: two(_steep()),
+    "infinitely steep": (
+        lambda: two(nn.LeakyReLU(float("inf"))),
         "1",
-        "slope 1.5 below zero is above 1: not a maximum of lines",
-    ),
-    "steep leaky": (
-        lambda: two(nn.LeakyReLU(3.0)),
-        "1",
-        "slope 3 below zero is above 1: not a maximum of lines",
+        "slope inf below zero is no finite number",
     ),
     "one axis": (
         lambda: Flow(lambda self, x: F.relu(x.flatten()).view_as(x)),

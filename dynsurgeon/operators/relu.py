@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
 from dynsurgeon.operators.attention import HIDDEN_FLOOR, global_average, squeeze_layer
 from dynsurgeon.operators.contract import ActivationLayer, Head, Part, Shape
-from dynsurgeon.operators.forms import SMOOTH_FUNCTIONS, ActivationForm
+from dynsurgeon.operators.forms import ActivationForm
 from dynsurgeon.operators.lines import maximum_of_lines
 from dynsurgeon.operators.overwrite import overwrite
 from dynsurgeon.operators.static import describe_activation
@@ -70,6 +70,9 @@ class DynamicReLU(ActivationLayer):
     Raises:
         ConfigError: A setting is not valid, or `alpha` and `beta` differ in their number of pieces.
 
+    Attributes:
+        weight: Of a PReLU with slopes above 1 the slopes, which go on being trained; else None.
+
     Shape:
         ``(N, C, *spatial)`` with 0 to 3 spatial axes, to the same.
     """
@@ -79,6 +82,7 @@ class DynamicReLU(ActivationLayer):
     default_config: ClassVar[type[LinesConfig]] = DynamicReLUConfig
     alpha: Tensor
     beta: Tensor
+    weight: nn.Parameter | None
 
     def __init__(
         self,
@@ -114,6 +118,9 @@ class DynamicReLU(ActivationLayer):
         factory: dict[str, Any] = {"device": device, "dtype": dtype or torch.get_default_dtype()}
         self.register_buffer("alpha", alpha.reshape(self.pieces, -1).to(**factory))
         self.register_buffer("beta", beta.reshape(self.pieces, -1).to(**factory))
+        slopes = torch.tensor(self.form.slopes, **factory)
+        own = self.form.steep and self.form.function == "prelu"
+        self.register_parameter("weight", nn.Parameter(slopes) if own else None)
         outputs = self.rows() * (channels if self.per_channel else 1)
         self.fc1 = squeeze_layer(channels, self.config.reduction, **factory)
         self.fc2 = nn.Linear(self.fc1.out_features, outputs, **factory)
@@ -181,7 +188,7 @@ class DynamicReLU(ActivationLayer):
     def _start_slopes(self) -> Tensor:
         # Further pieces lie strictly between the first two: never the maximum at the start, and,
         # unlike copies of the zero line, never tied with it for the same gradient for ever.
-        slope = self.form.slope if not self.form.smooth else 0.0
+        slope = self.form.slope if not self.form.beside else 0.0
         low = torch.tensor(slope, dtype=torch.float64).reshape(1, -1)
         count = self.config.pieces
         between = [low + (1 - low) * i / (count - 1) for i in range(1, count - 1)]
@@ -196,10 +203,10 @@ class DynamicReLU(ActivationLayer):
         y = self.maximum_of_lines(x)
         if self.form.ceiling is not None:
             return y.clamp(max=self.form.ceiling)
-        if self.form.smooth:
-            act = SMOOTH_FUNCTIONS[self.form.function](x, **self.form.options)
-            return act + (y - torch.relu(x))
-        return y
+        if not self.form.beside:
+            return y
+        slopes = None if self.weight is None else as_dtype(self.weight, x.dtype)
+        return self.form.compute(x, slopes) + (y - torch.relu(x))
 
     def maximum_of_lines(self, x: Tensor) -> Tensor:
         """Return ``max_k(a_k x + b_k)``."""
@@ -241,7 +248,11 @@ class DynamicReLU(ActivationLayer):
     def static_parameters(self) -> dict[str, nn.Parameter | None]:
         if self.form.function != "prelu":
             return {}
-        return {"weight": nn.Parameter(self._slopes(), self.fc2.weight.requires_grad)}
+        slopes = self._slopes() if self.weight is None else self.weight.clone()
+        return {"weight": nn.Parameter(slopes, self.fc2.weight.requires_grad)}
+
+    def held(self) -> Iterable[str]:
+        return () if self.weight is None else ("weight",)
 
     def _slopes(self) -> Tensor:
         # Three times a slope over three is not always that slope; the form remembers the slope.
@@ -258,6 +269,8 @@ class DynamicReLU(ActivationLayer):
         }
 
     def part(self, name: str, parameter: nn.Parameter) -> Part:
+        if name == "weight":  # a PReLU's own slopes
+            return Part("rest", decays=False)
         # A step moves theta by the rate times the squared length of the hidden layer.
         factor = min(1.0, HIDDEN_FLOOR / self.fc2.in_features)
         return Part("relu", factor, decays=parameter.dim() > 1)

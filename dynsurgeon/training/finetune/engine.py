@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.recipe import recipe_of
+from dynsurgeon.recipe import mark_fitted, recipe_of
 from dynsurgeon.running.copying import copy_of
 from dynsurgeon.running.randomness import kept_random
 from dynsurgeon.timing.noise import SPREAD_LIMIT
@@ -159,6 +159,8 @@ def _result(
             models[arm.name].load_state_dict(weights)
         else:
             models[arm.name] = arm.release()
+    if progress.calibration is not None:  # by the first process, or before the run was resumed
+        mark_fitted(models["dynamic"])
     cost = _cost(run, models)
     return FinetuneResult(
         model=models["dynamic"],
