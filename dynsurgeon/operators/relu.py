@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
-from dynsurgeon.operators.attention import HIDDEN_FLOOR, global_average, squeeze_layer
-from dynsurgeon.operators.contract import ActivationLayer, Head, Part, Shape
+from dynsurgeon.operators.attention import global_average, squeeze_layer
+from dynsurgeon.operators.contract import ActivationLayer, Head, Part, Shape, head_factor
 from dynsurgeon.operators.forms import ActivationForm
 from dynsurgeon.operators.lines import maximum_of_lines
 from dynsurgeon.operators.overwrite import overwrite
@@ -271,8 +271,7 @@ class DynamicReLU(ActivationLayer):
     def part(self, name: str, parameter: nn.Parameter) -> Part:
         if name == "weight":  # a PReLU's own slopes
             return Part("rest", decays=False)
-        # A step moves theta by the rate times the squared length of the hidden layer.
-        factor = min(1.0, HIDDEN_FLOOR / self.fc2.in_features)
+        factor = head_factor(Head(self.fc2, THETA_REACH, self.fc1))
         return Part("relu", factor, decays=parameter.dim() > 1)
 
     def multiply_adds(self, positions: int) -> int:
