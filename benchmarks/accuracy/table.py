@@ -120,7 +120,8 @@ def photo_table(rows: list[dict[str, Any]]) -> list[str]:
         best = _best_static(task)
         for key in dict.fromkeys((r["network"], r["variant"], r["lr"]) for r in task):
             runs = {r["seed"]: r for r in task if (r["network"], r["variant"], r["lr"]) == key}
-            cells = [_mean(runs, name) for name in ("test", "lagging", "train")]
+            lagging = _mean(runs, "lagging", otherwise="")
+            cells = [_mean(runs, "test"), lagging, _mean(runs, "train")]
             common = sorted(runs.keys() & best.keys())
             gains = [runs[s]["test"] - best[s]["test"] for s in common if runs[s]["test"]]
             gain = spread(gains, "+") if gains and any(gains) else ""
@@ -133,15 +134,16 @@ def photo_table(rows: list[dict[str, Any]]) -> list[str]:
 
 def _best_static(task: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     """Return the static lite0's or resnet20's runs, by seed, at the rate with the best mean."""
-    static = [r for r in task if r["variant"] == "static" and r["network"] != "lite1" and r["test"]]
+    bases = ("lite0", "resnet20")
+    static = [r for r in task if r["variant"] == "static" and r["network"] in bases and r["test"]]
     rates = {r["lr"]: [q["test"] for q in static if q["lr"] == r["lr"]] for r in static}
     chosen = max(rates, key=lambda lr: mean(rates[lr]), default=None)
     return {r["seed"]: r for r in static if r["lr"] == chosen}
 
 
-def _mean(runs: dict[int, dict[str, Any]], name: str) -> str:
+def _mean(runs: dict[int, dict[str, Any]], name: str, otherwise: str = "diverged") -> str:
     values = [run[name] for run in runs.values() if run.get(name) is not None]
-    return spread(values) if values else "diverged"
+    return spread(values) if values else otherwise
 
 
 def differences(found: Rows, name: str, key: str = "test") -> list[float]:
