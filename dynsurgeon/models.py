@@ -20,13 +20,13 @@ from torchvision import models as zoo
 
 from dynsurgeon.callables import call_spec
 from dynsurgeon.errors import ConfigError, ModelNotFoundError, WeightsError, suggest
+from dynsurgeon.messages import one_line
 from dynsurgeon.weights import (
     WAYS_OUT,
     choose_weights,
     downloading,
     hub_fails_fast,
     load_weights,
-    one_line,
 )
 
 TIMM = "timm:"

@@ -21,12 +21,12 @@ from safetensors import SafetensorError
 from torch import nn
 
 from dynsurgeon.errors import ConfigError, StorageError, SurgeryError
+from dynsurgeon.messages import first_line
 from dynsurgeon.recipe import Recipe, attach_recipe, recipe_of
 from dynsurgeon.surgery.accept import check_model, check_static
 from dynsurgeon.surgery.copying import copy_of
 from dynsurgeon.surgery.cut import apply_recipe
 from dynsurgeon.surgery.skeleton import skeleton_of
-from dynsurgeon.surgery.trace import first_line
 from dynsurgeon.tensor_file import (
     Header,
     check_bank_sizes,

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from dynsurgeon.surgery.proxies import TraceRefusal
 from dynsurgeon.surgery.trace import (
     compile_forward,
-    first_line,
     same_code,
     trace_owner,
 )
@@ -152,9 +151,3 @@ def test_a_name_that_can_not_be_written_as_code_is_refused() -> None:
     net.table = nn.ModuleDict({'quo"ted': nn.Conv2d(3, 3, 1)})
     with pytest.raises(TraceRefusal, match="can't be read by"):
         trace_owner(net, {})
-
-
-def test_first_line() -> None:
-    assert first_line(ValueError("one\ntwo")) == "one"
-    assert first_line(AssertionError()) == "AssertionError"
-    assert len(first_line(ValueError("x" * 999))) == 160

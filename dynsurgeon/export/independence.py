@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.errors import ExportError, UnsupportedModelError
-from dynsurgeon.export.running import first_line, run
+from dynsurgeon.export.running import run
 from dynsurgeon.export.signature import Signature, tensors
+from dynsurgeon.messages import first_line
 from dynsurgeon.proof.inputs import batch_size, fresh_inputs, take_samples
 from dynsurgeon.surgery.copying import double_of
 from dynsurgeon.surgery.inputs import Inputs

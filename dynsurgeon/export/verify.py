@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from dynsurgeon.errors import ExportError
 from dynsurgeon.export.cases import Case
 from dynsurgeon.export.result import ExportCheck
-from dynsurgeon.export.running import State, first_line, run
+from dynsurgeon.export.running import State, run
 from dynsurgeon.export.session import Session
 from dynsurgeon.export.signature import tensors
+from dynsurgeon.messages import first_line
 
 Tolerance = tuple[float, float]
 """Allowed difference: the first times the output's largest value in torch, plus the second."""

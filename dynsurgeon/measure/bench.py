@@ -13,6 +13,7 @@ from dynsurgeon.errors import ConfigError, UnsupportedModelError, suggest
 from dynsurgeon.measure.engines import DYNAMIC, ENGINES, STATIC, Twins
 from dynsurgeon.measure.interleave import Comparison, Timing, interleaved
 from dynsurgeon.measure.threads import torch_threads
+from dynsurgeon.messages import first_line
 from dynsurgeon.proof.inputs import fresh_inputs
 from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.snapshot import unchanged
@@ -116,10 +117,5 @@ def _row(
         raise
     except Exception as error:
         # A compiler that is missing, an operator that can't be exported: the other rows stand.
-        return BenchRow(engine, batch, threads, {}, problem=_first_line(error))
+        return BenchRow(engine, batch, threads, {}, problem=first_line(error, named=True))
     return BenchRow(engine, batch, threads, timings)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

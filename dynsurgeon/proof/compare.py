@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.errors import ConfigError
+from dynsurgeon.messages import first_line
 from dynsurgeon.recipe import Recipe
 from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.observe import Call, Observer
 from dynsurgeon.surgery.run import MODES, Mode, copied, preserved, run_model, tensors_of, widened
-from dynsurgeon.surgery.trace import first_line
 from dynsurgeon.surgery.unshare import unshared_activations
 
 Difference = tuple[float, float]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from dynsurgeon.errors import ConfigError
+from dynsurgeon.messages import first_line
 from dynsurgeon.operators import DynamicConv
 from dynsurgeon.proof.arbiters import arbiters
 from dynsurgeon.proof.compare import Difference, difference, relative
@@ -22,7 +23,6 @@ from dynsurgeon.recipe import Recipe
 from dynsurgeon.surgery.functional import OPERANDS
 from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.run import copied, preserved, tensors_of, widened
-from dynsurgeon.surgery.trace import first_line
 
 GRADIENT_TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-3}
 """Largest difference that still counts as the same gradient, by the outputs' precision.

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dynsurgeon.errors import UnsupportedModelError
-from dynsurgeon.surgery.trace import first_line
+from dynsurgeon.messages import first_line
 
 
 def copy_of(model: nn.Module, copied: dict[int, Any] | None = None) -> nn.Module:

@@ -11,6 +11,7 @@ from torch import fx, nn
 
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import NoSiteError, StorageError, UnsupportedModelError
+from dynsurgeon.messages import first_line
 from dynsurgeon.operators import DynamicConv
 from dynsurgeon.operators.execution import forced_form, one_by_one
 from dynsurgeon.operators.table import DYNAMIC_OPERATORS
@@ -36,7 +37,7 @@ from dynsurgeon.surgery.rehearse import same_function
 from dynsurgeon.surgery.restore import restore
 from dynsurgeon.surgery.rewrite import rewrite_forward
 from dynsurgeon.surgery.run import MODES, as_double, run_model
-from dynsurgeon.surgery.trace import OwnerTrace, first_line, trace_owner
+from dynsurgeon.surgery.trace import OwnerTrace, trace_owner
 from dynsurgeon.surgery.unshare import unshare_activations, unshared_activations
 
 

@@ -13,12 +13,12 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from dynsurgeon.errors import ConfigError
+from dynsurgeon.messages import first_line
 from dynsurgeon.surgery.calls import CallKey
 from dynsurgeon.surgery.inputs import Inputs
 from dynsurgeon.surgery.observe import Call, Observer, OwnerRun
 from dynsurgeon.surgery.run import MODES, Mode, batch_size, copied, preserved, widened
 from dynsurgeon.surgery.structure import Structure, merged, structure_of
-from dynsurgeon.surgery.trace import first_line
 
 VARIES = object()
 """Marks an argument that is a tensor, or not the same in every run."""
@@ -100,8 +100,7 @@ def survey_model(model: nn.Module, inputs: Inputs) -> Survey:
         error = _try_each(model, mode, attempts, survey)
         if error is not None and mode == "eval":
             raise ConfigError(
-                "the model can't run on these example inputs: "
-                f"{type(error).__name__}: {first_line(error)}"
+                f"the model can't run on these example inputs: {first_line(error, named=True)}"
             ) from error
         if error is not None:
             survey.notes.append(f"train mode was not observed: {first_line(error)}")

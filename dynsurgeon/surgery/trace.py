@@ -244,8 +244,3 @@ def compile_forward(graph: fx.Graph) -> Callable[..., Any]:
 def same_code(one: fx.Graph, other: fx.Graph) -> bool:
     """Whether two graphs compute the same, call for call."""
     return str(one.python_code("self").src) == str(other.python_code("self").src)
-
-
-def first_line(error: Exception) -> str:
-    """Return the beginning of an error's message, for a message of one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.errors import StorageError
+from dynsurgeon.messages import first_line
 from dynsurgeon.recipe import recipe_of
 from dynsurgeon.storage import staged
-from dynsurgeon.surgery.trace import first_line
 from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 
