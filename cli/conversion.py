@@ -12,7 +12,7 @@ from typing import Any
 import dynsurgeon as ds
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import ExportError, ParityError
-from dynsurgeon.storage import staged
+from dynsurgeon.files import staged_file
 
 from .comparison import count_initializers, top1_agreement
 from .loading import Subject, load_subject
@@ -127,7 +127,7 @@ def export_document(subject: Subject, dynamic: Any, path: Path, options: OnnxOpt
 def write_receipt(directory: Path, document: Document) -> None:
     """Write ``receipt.json``."""
     text = json.dumps(document, indent=2, allow_nan=False)
-    with staged(directory / RECEIPT) as path:
+    with staged_file(directory / RECEIPT) as path:
         path.write_text(text + "\n", encoding="utf-8")
 
 
