@@ -3,6 +3,7 @@
     python benchmarks/onnx_ratios.py resnet18:conv mobilenet_v2:conv --forms plain,native
     python benchmarks/onnx_ratios.py resnet18:both --forms native --batches 1,8 --profile
     python benchmarks/onnx_ratios.py resnet18:conv-k1 resnet18:conv-k2 --forms native
+    python benchmarks/onnx_ratios.py resnet18:scale resnet18:relu-shift-max --forms rule
     python benchmarks/onnx_ratios.py resnet50:last-1x1 resnet50:balanced --forms native --files DIR
 
 A row a network and form, at batch 1 with the fixed batch and with the free one, then at larger
@@ -26,10 +27,10 @@ import torch
 import torchvision
 
 import dynsurgeon as ds
-from dynsurgeon.measure.interleave import interleaved
-from dynsurgeon.measure.machine import describe_machine
-from dynsurgeon.measure.noise import noise_warning, others_load
-from dynsurgeon.measure.session import timed_session
+from dynsurgeon.timing.interleave import interleaved
+from dynsurgeon.timing.machine import describe_machine
+from dynsurgeon.timing.noise import noise_warning, others_load
+from dynsurgeon.timing.session import timed_session
 
 CONFIGS = {
     "conv": ds.SurgeryConfig(activation=None),
@@ -42,6 +43,13 @@ CONFIGS = {
         activation=None, conv=ds.DynamicConvConfig(experts=experts)
     )
     for experts in (1, 2, 4, 8)
+}
+CONFIGS |= {
+    name: ds.SurgeryConfig(conv=name, activation=None)
+    for name in ("scale", "dcd", "se", "condconv", "odconv")
+} | {
+    f"relu-{name}": ds.SurgeryConfig(conv=None, activation=name)
+    for name in ("shift-max", "se", "A")
 }
 SIZE = (3, 224, 224)
 FREE = {"plain": "scan"}

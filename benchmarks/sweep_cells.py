@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from sweeping import Row
 
-from dynsurgeon.surgery.plan_table import human
+from dynsurgeon.surgery.decide.plan_table import human
 
 NOTHING = "-"
 SHORT = {

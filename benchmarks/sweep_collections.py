@@ -44,8 +44,8 @@ from sweeping import (
     read_rows,
 )
 
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.run import MODES, run_model
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.run import MODES, run_model
 
 NETWORKS: dict[str, Builder] = {
     f"{package}:{name}": builder

@@ -33,10 +33,10 @@ from sweeping import (
 from torch import nn
 
 import dynsurgeon as ds
-from dynsurgeon.inputs import DETECTORS, example_inputs
-from dynsurgeon.models import build_model, torchvision_names
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.run import run_model, tensors_of
+from dynsurgeon.models.inputs import DETECTORS, example_inputs
+from dynsurgeon.models.names import build_model, torchvision_names
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.run import run_model, tensors_of
 
 
 def main() -> None:

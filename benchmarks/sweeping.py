@@ -23,8 +23,8 @@ from torch import nn
 
 import dynsurgeon as ds
 from dynsurgeon.messages import first_line
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.run import run_model, tensors_of
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.run import run_model, tensors_of
 
 Row = dict[str, Any]
 Built = tuple[nn.Module, Any]

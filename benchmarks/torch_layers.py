@@ -18,11 +18,11 @@ from fnmatch import fnmatch
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.measure.interleave import interleaved
-from dynsurgeon.measure.machine import describe_machine
-from dynsurgeon.measure.noise import noise_warning
 from dynsurgeon.operators import DynamicConv2d
 from dynsurgeon.operators.execution import LEAN_FORMS, Form, LeanForm, choose, grouped, stacked
+from dynsurgeon.timing.interleave import interleaved
+from dynsurgeon.timing.machine import describe_machine
+from dynsurgeon.timing.noise import noise_warning
 
 LAYERS = {
     "3x3 64 28x28": (64, 64, 3, 1, 28, 1),

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch_layers import LAYERS, inference, training
 
 import dynsurgeon as ds
-from dynsurgeon.measure.interleave import interleaved
-from dynsurgeon.measure.machine import describe_machine
-from dynsurgeon.measure.noise import noise_warning
+from dynsurgeon.timing.interleave import interleaved
+from dynsurgeon.timing.machine import describe_machine
+from dynsurgeon.timing.noise import noise_warning
 
 PEERS = ("timm CondConv2d", "fightingcv DynamicConv")
 EXPERTS = 4

@@ -21,9 +21,9 @@ import torchvision
 from torch import Tensor, nn
 
 import dynsurgeon as ds
-from dynsurgeon.measure.interleave import interleaved
-from dynsurgeon.measure.machine import describe_machine
-from dynsurgeon.measure.noise import noise_warning
+from dynsurgeon.timing.interleave import interleaved
+from dynsurgeon.timing.machine import describe_machine
+from dynsurgeon.timing.noise import noise_warning
 
 CONFIGS = {
     "conv": ds.SurgeryConfig(activation=None),

@@ -22,9 +22,9 @@ from typer.core import TyperGroup
 
 from dynsurgeon.errors import StorageError, SurgeryError
 
-from . import bench, convert, export, finetune, models, plan, verify
-from .arguments import join_sizes
-from .groups import grouped
+from .commands import bench, convert, export, finetune, models, plan, verify
+from .options.arguments import join_sizes
+from .options.groups import grouped
 
 FAULT, USAGE = 1, 2
 DEBUG = "--debug"

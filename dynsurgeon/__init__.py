@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig, SurgeryConfig
+    from dynsurgeon.conversion import convert
     from dynsurgeon.errors import (
         ConfigError,
         DataError,
@@ -33,26 +34,32 @@ if TYPE_CHECKING:
     )
     from dynsurgeon.export import ExportResult, export_onnx
     from dynsurgeon.operators import (
+        ActivationLayer,
+        ConvolutionLayer,
         DynamicConv1d,
         DynamicConv2d,
         DynamicConv3d,
         DynamicConvTranspose1d,
         DynamicConvTranspose2d,
         DynamicConvTranspose3d,
+        DynamicLayer,
         DynamicReLUA,
         DynamicReLUB,
         DynamicReLUC,
+        Head,
+        Part,
+        Temperature,
     )
+    from dynsurgeon.planning import plan
     from dynsurgeon.proof.parity import check_parity
     from dynsurgeon.proof.receipt import Receipt
     from dynsurgeon.recipe import Recipe
+    from dynsurgeon.registry import Operator, operator_names, register_operator
+    from dynsurgeon.running.inputs import Inputs
     from dynsurgeon.storage import load, save
-    from dynsurgeon.surgery.cut import convert
-    from dynsurgeon.surgery.inputs import Inputs
-    from dynsurgeon.surgery.plan import plan
-    from dynsurgeon.surgery.planned import Plan, Site
-    from dynsurgeon.surgery.restore import restore
-    from dynsurgeon.surgery.temperature import set_temperature
+    from dynsurgeon.surgery.cut.restore import restore
+    from dynsurgeon.surgery.decide.planned import Plan
+    from dynsurgeon.surgery.decide.rows import Site
     from dynsurgeon.training.bank_steps import balance_banks
     from dynsurgeon.training.batch_norm import BatchNormReport, update_batch_norm
     from dynsurgeon.training.calibrate import calibrate
@@ -63,9 +70,11 @@ if TYPE_CHECKING:
     from dynsurgeon.training.groups import parameter_groups
     from dynsurgeon.training.report import AttentionReport, attention_report
     from dynsurgeon.training.schedule import TemperatureSchedule, temperature_at
+    from dynsurgeon.training.temperature import set_temperature
 
 _MODULES: dict[str, tuple[str, ...]] = {
     "config": ("DynamicConvConfig", "DynamicReLUConfig", "SurgeryConfig"),
+    "conversion": ("convert",),
     "errors": (
         "ConfigError",
         "DataError",
@@ -83,26 +92,32 @@ _MODULES: dict[str, tuple[str, ...]] = {
     ),
     "export": ("ExportResult", "export_onnx"),
     "operators": (
+        "ActivationLayer",
+        "ConvolutionLayer",
         "DynamicConv1d",
         "DynamicConv2d",
         "DynamicConv3d",
         "DynamicConvTranspose1d",
         "DynamicConvTranspose2d",
         "DynamicConvTranspose3d",
+        "DynamicLayer",
         "DynamicReLUA",
         "DynamicReLUB",
         "DynamicReLUC",
+        "Head",
+        "Part",
+        "Temperature",
     ),
+    "planning": ("plan",),
     "proof.parity": ("check_parity",),
     "proof.receipt": ("Receipt",),
     "recipe": ("Recipe",),
+    "registry": ("Operator", "operator_names", "register_operator"),
+    "running.inputs": ("Inputs",),
     "storage": ("load", "save"),
-    "surgery.cut": ("convert",),
-    "surgery.inputs": ("Inputs",),
-    "surgery.plan": ("plan",),
-    "surgery.planned": ("Plan", "Site"),
-    "surgery.restore": ("restore",),
-    "surgery.temperature": ("set_temperature",),
+    "surgery.cut.restore": ("restore",),
+    "surgery.decide.planned": ("Plan",),
+    "surgery.decide.rows": ("Site",),
     "training.bank_steps": ("balance_banks",),
     "training.batch_norm": ("BatchNormReport", "update_batch_norm"),
     "training.calibrate": ("calibrate",),
@@ -113,13 +128,16 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "training.groups": ("parameter_groups",),
     "training.report": ("AttentionReport", "attention_report"),
     "training.schedule": ("TemperatureSchedule", "temperature_at"),
+    "training.temperature": ("set_temperature",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "ActivationLayer",
     "AttentionReport",
     "BatchNormReport",
     "ConfigError",
+    "ConvolutionLayer",
     "DataError",
     "DynamicConv1d",
     "DynamicConv2d",
@@ -128,6 +146,7 @@ __all__ = [
     "DynamicConvTranspose1d",
     "DynamicConvTranspose2d",
     "DynamicConvTranspose3d",
+    "DynamicLayer",
     "DynamicReLUA",
     "DynamicReLUB",
     "DynamicReLUC",
@@ -136,10 +155,13 @@ __all__ = [
     "ExportResult",
     "FinetuneResult",
     "FinetuneSettings",
+    "Head",
     "Inputs",
     "ModelNotFoundError",
     "NoSiteError",
+    "Operator",
     "ParityError",
+    "Part",
     "PatternError",
     "Plan",
     "Receipt",
@@ -149,6 +171,7 @@ __all__ = [
     "StorageError",
     "SurgeryConfig",
     "SurgeryError",
+    "Temperature",
     "TemperatureSchedule",
     "TrainingData",
     "TrainingError",
@@ -163,8 +186,10 @@ __all__ = [
     "finetune",
     "load",
     "load_images",
+    "operator_names",
     "parameter_groups",
     "plan",
+    "register_operator",
     "restore",
     "save",
     "set_temperature",

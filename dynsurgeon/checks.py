@@ -32,12 +32,6 @@ def require_flag(name: str, value: object) -> None:
         raise ConfigError(f"{name} must be true or false, got {value!r}")
 
 
-def require_instance(name: str, value: object, kind: type) -> None:
-    """Raise `ConfigError` unless `value` is a `kind`, or None."""
-    if value is not None and not isinstance(value, kind):
-        raise ConfigError(f"{name} must be a {kind.__name__} or None, got {value!r}")
-
-
 def require_patterns(name: str, value: object) -> tuple[str, ...]:
     """Return the patterns as a tuple.
 

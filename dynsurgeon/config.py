@@ -4,88 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, TypeVar, get_args
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
 
-from dynsurgeon.checks import (
-    require_choice,
-    require_count,
-    require_flag,
-    require_instance,
-    require_number,
-    require_patterns,
-    require_positive,
-)
+from dynsurgeon.checks import require_choice, require_count, require_flag, require_patterns
 from dynsurgeon.errors import ConfigError, suggest
+from dynsurgeon.overrides import Settings, apply_overrides, check_override
+from dynsurgeon.registry import (
+    DEFAULTS,
+    OPERATORS,
+    Role,
+    operator_named,
+    operator_names,
+    operator_of,
+)
+from dynsurgeon.settings import DynamicConvConfig, DynamicReLUConfig, ReLUKind, Start
 
-Start = Literal["identical", "zero-sum"]
-ReLUKind = Literal["A", "B", "C"]
+__all__ = [
+    "DynamicConvConfig",
+    "DynamicReLUConfig",
+    "MeasureConfig",
+    "PresetName",
+    "ReLUKind",
+    "Start",
+    "SurgeryConfig",
+    "apply_overrides",
+    "operator_settings",
+]
+
 PresetName = Literal["all", "last-1x1", "balanced"]
-Settings = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class DynamicConvConfig:
-    """How a convolution becomes dynamic (arXiv 1912.03458).
-
-    Attributes:
-        experts: Number of kernels K.
-        reduction: Width of the attention's hidden layer is ``in_channels // reduction``.
-        temperature: Softmax temperature tau at the start; the paper anneals 30 -> 1.
-        start: ``"identical"`` kernels under a random attention, or ``"zero-sum"`` kernels
-            W + e_k (sum of e_k = 0) under a uniform attention. Both start at the original function.
-        spread: Standard deviation of e_k relative to that of W, for the zero-sum start.
-    """
-
-    experts: int = 4
-    reduction: int = 4
-    temperature: float = 30.0
-    start: Start = "identical"
-    spread: float = 0.3
-
-    def __post_init__(self) -> None:
-        require_count("experts", self.experts)
-        require_count("reduction", self.reduction)
-        require_positive("temperature", self.temperature)
-        require_choice("start", self.start, get_args(Start))
-        require_number("spread", self.spread)
-        if not 0 < self.spread <= 3:  # at 0, zero-sum kernels would never move apart
-            raise ConfigError(f"spread must be above 0 and at most 3, got {self.spread!r}")
-
-
-@dataclass(frozen=True)
-class DynamicReLUConfig:
-    """How an activation becomes a DY-ReLU (arXiv 2003.10027).
-
-    Attributes:
-        kind: ``"A"`` shares the coefficients over space and channels, ``"B"`` over space,
-            ``"C"`` adds a spatial attention to B.
-        pieces: Number of linear pieces K, at least 2 (one line is no ReLU).
-        reduction: Width of the hidden layer is ``channels // reduction``.
-        lambda_a: Reach of the slopes around their start; 0 holds them fixed.
-        lambda_b: Reach of the offsets around their start; 0 holds them fixed.
-        temperature: Temperature of the spatial softmax of kind C; the paper uses 10 early on.
-        smooth: Also convert Hardswish, SiLU and GELU, as act(x) + DY-ReLU(x) - ReLU(x).
-    """
-
-    kind: ReLUKind = "B"
-    pieces: int = 2
-    reduction: int = 8
-    lambda_a: float = 1.0
-    lambda_b: float = 0.5
-    temperature: float = 10.0
-    smooth: bool = False
-
-    def __post_init__(self) -> None:
-        require_choice("kind", self.kind, get_args(ReLUKind))
-        require_count("pieces", self.pieces, least=2)
-        require_count("reduction", self.reduction)
-        for name in ("lambda_a", "lambda_b"):
-            require_number(name, getattr(self, name))
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be below 0, got {getattr(self, name)!r}")
-        require_positive("temperature", self.temperature)
-        require_flag("smooth", self.smooth)
 
 
 @dataclass(frozen=True)
@@ -121,12 +68,15 @@ class SurgeryConfig:
     (``"re:.*conv[12]"``) or a class name (``"Conv2d"``). One that selects nothing is an error.
 
     Attributes:
-        conv: Settings for convolutions, or None to leave them alone.
-        activation: Settings for activations, or None to leave them alone.
+        conv: Settings for convolutions (`DynamicConvConfig`, or those of another operator), the
+            name of an operator (``"dynamic"``), or None to leave them alone.
+        activation: The same for activations (`DynamicReLUConfig`; ``"A"``, ``"B"``, ``"C"``).
         include: Patterns of the sites to convert; empty means every site.
         exclude: Patterns of sites to leave alone; wins over `include`.
-        overrides: Settings by pattern, for example ``{"layer4.*": {"experts": 8}}``. Keys are
-            those of `DynamicConvConfig` and `DynamicReLUConfig`; later patterns win.
+        overrides: Settings by pattern, for example ``{"layer4.*": {"conv.experts": 8}}``, or
+            ``{"*.relu": {"activation": "C"}}`` for another operator there. A key without
+            ``conv.`` or ``activation.`` is meant for both. Later patterns win, and a key that
+            says something to none of the sites is an error.
         skip_stem: Leave the first convolution static, as the paper does.
         skip_points: Leave convolutions whose input is a 1x1 map static (gates, pooled branches).
         skip_patchify: Leave convolutions static whose stride is their kernel (patch embeddings).
@@ -139,8 +89,8 @@ class SurgeryConfig:
         measure: How latency is measured, for a latency budget.
     """
 
-    conv: DynamicConvConfig | None = field(default_factory=DynamicConvConfig)
-    activation: DynamicReLUConfig | None = field(default_factory=DynamicReLUConfig)
+    conv: Any = field(default_factory=DynamicConvConfig)
+    activation: Any = field(default_factory=DynamicReLUConfig)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     overrides: Mapping[str, Settings] = field(default_factory=dict)
@@ -155,14 +105,14 @@ class SurgeryConfig:
     measure: MeasureConfig = field(default_factory=MeasureConfig)
 
     def __post_init__(self) -> None:
-        require_instance("conv", self.conv, DynamicConvConfig)
-        require_instance("activation", self.activation, DynamicReLUConfig)
+        for role in get_args(Role):
+            object.__setattr__(self, role, operator_settings(role, getattr(self, role)))
         for name in ("include", "exclude"):
             object.__setattr__(self, name, require_patterns(name, getattr(self, name)))
         if not isinstance(self.overrides, Mapping):
             raise ConfigError(f"overrides must map patterns to settings, got {self.overrides!r}")
         for pattern, settings in self.overrides.items():
-            _check_override(pattern, settings)
+            check_override(pattern, settings)
         for name in ("skip_stem", "skip_points", "skip_patchify"):
             require_flag(name, getattr(self, name))
         require_count("seed", self.seed, least=0)
@@ -184,7 +134,13 @@ class SurgeryConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as plain JSON values."""
-        return {**asdict(self), "include": list(self.include), "exclude": list(self.exclude)}
+        lists = {"include": list(self.include), "exclude": list(self.exclude)}
+        return {
+            **asdict(self),
+            "conv": _table("conv", self.conv),
+            "activation": _table("activation", self.activation),
+            **lists,
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SurgeryConfig:
@@ -193,51 +149,64 @@ class SurgeryConfig:
         Raises:
             ConfigError: A key is unknown or a value is not valid.
         """
-        known = {f.name for f in fields(cls)}
-        for key in values:
-            if key not in known:
-                raise ConfigError(f"unknown setting {key!r}{suggest(key, known)}")
+        _check_keys(cls, values)
         arguments = dict(values)
-        for key, kind in _TABLES.items():
-            value = arguments.get(key)
-            if isinstance(value, Mapping):
-                arguments[key] = _build(kind, value)
-            elif value is False and key != "measure":  # TOML has no null
-                arguments[key] = None
+        for role in get_args(Role):
+            if arguments.get(role) is False:  # TOML has no null
+                arguments[role] = None
+        if isinstance(arguments.get("measure"), Mapping):
+            _check_keys(MeasureConfig, arguments["measure"])
+            arguments["measure"] = MeasureConfig(**arguments["measure"])
         return cls(**arguments)
 
 
-C = TypeVar("C", DynamicConvConfig, DynamicReLUConfig)
-_TABLES: dict[str, type[Any]] = {
-    "conv": DynamicConvConfig,
-    "activation": DynamicReLUConfig,
-    "measure": MeasureConfig,
-}
+def operator_settings(role: Role, value: object) -> Any:
+    """Return the settings of an operator: `value` itself, or those that it names, or None.
+
+    Args:
+        role: The kind of site.
+        value: Settings of an operator for such sites, the name of one, a table of settings (with
+            its name under ``"operator"``, unless it is the default one), ``"none"`` or None.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    if value is None or value == "none":
+        return None
+    if isinstance(value, str):
+        return operator_named(role, value).default()
+    if isinstance(value, Mapping):
+        return _from_table(role, value)
+    if not any(operator.role == role and operator.takes(value) for operator in OPERATORS):
+        kinds = dict.fromkeys(o.settings.__name__ for o in OPERATORS if o.role == role)
+        raise ConfigError(
+            f"{role} must be a {' or a '.join(kinds)}, the name of an operator "
+            f"({', '.join(operator_names(role))}) or None, got {value!r}"
+        )
+    return value
 
 
-def apply_overrides(config: C, values: Settings) -> C:
-    """Return `config` with those of `values` that it knows; others belong to the other kind."""
-    known = {f.name for f in fields(config)}
-    return replace(config, **{key: value for key, value in values.items() if key in known})
+def _from_table(role: Role, table: Settings) -> Any:
+    values = dict(table)
+    named = values.pop("operator", None)
+    operator = operator_named(role, DEFAULTS[role] if named is None else named)
+    _check_keys(operator.settings, values)
+    return operator.settings(**{**(operator.fixed if named else {}), **values})
 
 
-def _build(kind: type[Any], values: Settings) -> Any:
+def _table(role: Role, config: Any) -> dict[str, Any] | None:
+    if config is None:
+        return None
+    usual = operator_named(role, DEFAULTS[role]).settings
+    name = {} if isinstance(config, usual) else {"operator": operator_of(config).name}
+    return {**name, **asdict(config)}
+
+
+def _check_keys(kind: type[Any], values: Settings) -> None:
     known = {f.name for f in fields(kind)}
     for key in values:
         if key not in known:
             raise ConfigError(f"unknown setting {key!r}{suggest(key, known)}")
-    return kind(**values)
-
-
-def _check_override(pattern: str, values: Settings) -> None:
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"override {pattern!r} must be a table of settings, got {values!r}")
-    known = {f.name for kind in (DynamicConvConfig, DynamicReLUConfig) for f in fields(kind)}
-    for key in values:
-        if key not in known:
-            raise ConfigError(f"override {pattern!r}: unknown setting {key!r}{suggest(key, known)}")
-    apply_overrides(DynamicConvConfig(), values)
-    apply_overrides(DynamicReLUConfig(), {k: v for k, v in values.items() if k != "temperature"})
 
 
 def _check_budget(name: str, value: object) -> None:

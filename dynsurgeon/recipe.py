@@ -31,10 +31,10 @@ class SiteRecipe:
 
     Attributes:
         name: Dotted name of the dynamic module in the converted model.
-        operator: Its class, a key of `operators.table.DYNAMIC_OPERATORS`.
+        operator: Its class, a key of `registry.layer_classes()`.
         place: ``"module"`` if it takes the place of the static module of that name, ``"call"`` if
             it is a new child of its owner, called by the owner's rewritten forward.
-        settings: Fields of its `DynamicConvConfig` or `DynamicReLUConfig`.
+        settings: Fields of its operator's dataclass of settings.
         dtype: Its parameters' type, ``"float32"``.
         channels: Channels of an activation.
         form: Fields of an activation's `ActivationForm`.

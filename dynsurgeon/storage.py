@@ -20,10 +20,10 @@ from dynsurgeon.errors import ConfigError, StorageError, SurgeryError
 from dynsurgeon.files import file_digest, staged_file
 from dynsurgeon.messages import first_line
 from dynsurgeon.recipe import Recipe, attach_recipe, recipe_of
+from dynsurgeon.running.copying import copy_of
+from dynsurgeon.running.skeleton import skeleton_of
 from dynsurgeon.surgery.accept import check_model, check_static
-from dynsurgeon.surgery.copying import copy_of
-from dynsurgeon.surgery.cut import apply_recipe
-from dynsurgeon.surgery.skeleton import skeleton_of
+from dynsurgeon.surgery.cut.apply import apply_recipe
 from dynsurgeon.tensor_file import (
     Header,
     check_bank_sizes,

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from dynsurgeon.errors import StorageError, suggest
 from dynsurgeon.recipe import Recipe
-from dynsurgeon.surgery.snapshot import overlaps, same_bits
+from dynsurgeon.registry import layer_classes
+from dynsurgeon.running.snapshot import overlaps, same_bits
 
 Header = dict[str, tuple[tuple[int, ...], str]]
 """Shape and type of each tensor in a file, by its name."""
@@ -92,12 +93,14 @@ def check_bank_sizes(model: nn.Module, recipe: Recipe, header: Header) -> None:
         aliases.setdefault(module, []).append(name)
     for site in recipe.sites:
         names = [site.name, *_other_names(model, site.name, aliases)]
-        count = site.settings.get("experts", site.settings.get("pieces"))
-        bank = _shape(header, names, "weight" if "experts" in site.settings else "alpha")
-        squeeze = _shape(header, names, "fc1.weight")
-        channels = squeeze[1:] if site.channels is None else (site.channels,)
-        if bank[:1] != (count,) or squeeze[1:] != channels:
-            raise StorageError(f"the tensors of {site.name!r} don't match its recipe")
+        layer = layer_classes().get(site.operator)
+        expected = {} if layer is None else layer.expected(site.settings, site.channels)
+        for tensor, sizes in expected.items():
+            shape = _shape(header, names, tensor)[: len(sizes)]
+            if len(shape) != len(sizes) or any(
+                size not in (-1, found) for size, found in zip(sizes, shape, strict=True)
+            ):
+                raise StorageError(f"the tensors of {site.name!r} don't match its recipe")
 
 
 def check_tensors(model: nn.Module, header: Header, path: Path) -> None:

@@ -25,8 +25,8 @@ from dynsurgeon.operators import (
     DynamicConvTranspose3d,
     DynamicReLUB,
 )
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.run import preserved
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.run import preserved
 
 TOLERANCE = 1e-5
 

@@ -11,7 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynsurgeon.operators import DynamicConv, DynamicReLU, DynamicReLUC, KernelAttention
+from dynsurgeon.operators import (
+    DynamicConv,
+    DynamicLayer,
+    DynamicReLU,
+    DynamicReLUA,
+    DynamicReLUB,
+    DynamicReLUC,
+    KernelAttention,
+)
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -190,9 +198,21 @@ def perturb_(module: nn.Module, generator: torch.Generator | None = None) -> nn.
             _perturb_attention(child, generator)
         elif isinstance(child, DynamicConv):
             _perturb_bank(child, generator)
-        elif isinstance(child, DynamicReLU):
+        elif isinstance(child, DynamicReLUA | DynamicReLUB | DynamicReLUC):
             _perturb_relu(child, generator)
+        elif isinstance(child, DynamicLayer):
+            _perturb_layer(child, generator)
     return module
+
+
+@torch.no_grad()
+def _perturb_layer(layer: DynamicLayer, generator: torch.Generator) -> None:
+    for bank in layer.banks().values():
+        noise = torch.randn(bank.shape, generator=generator)
+        bank.add_(noise.to(bank) * bank.double().pow(2).mean().sqrt().to(bank))
+    for head in layer.heads():
+        for parameter in head.last.parameters():
+            _draw(parameter, generator, 1.0)
 
 
 @torch.no_grad()

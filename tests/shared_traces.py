@@ -19,7 +19,7 @@ from dynsurgeon.export import exporter
 from dynsurgeon.export.capture import Captured, capture
 from dynsurgeon.export.signature import free_axes
 from dynsurgeon.export.target import Target
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 Traces = dict[tuple[Any, ...], Captured]
 KNOWN: WeakKeyDictionary[nn.Module, Traces] = WeakKeyDictionary()

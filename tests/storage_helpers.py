@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import dynsurgeon as ds
+from dynsurgeon.running.run import tensors_of
 from dynsurgeon.storage import RECIPE_FILE, TENSOR_FILE
-from dynsurgeon.surgery.run import tensors_of
 
 
 def trained(net: nn.Module, example: Any, config: ds.SurgeryConfig | None = None) -> nn.Module:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig
 from dynsurgeon.operators import DynamicConv, DynamicReLU
-from dynsurgeon.operators.convolution import StaticConv
-from dynsurgeon.operators.table import CONVOLUTIONS, RELUS, describe_activation
+from dynsurgeon.operators.contract import StaticConv
+from dynsurgeon.operators.static import describe_activation
+from dynsurgeon.operators.table import CONVOLUTIONS, RELUS
 
 PLAIN: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, type[nn.Module]] = {

@@ -16,7 +16,7 @@ from torch.nn.utils import prune
 
 import dynsurgeon as ds
 from dynsurgeon.operators import DynamicConv, DynamicReLU
-from dynsurgeon.surgery.run import tensors_of
+from dynsurgeon.running.run import tensors_of
 
 EVERY = ds.SurgeryConfig(skip_stem=False, skip_points=False, skip_patchify=False)
 """The configuration that skips nothing by default."""

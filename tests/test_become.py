@@ -8,7 +8,7 @@ from surgery_nets import NamedConv, images
 from torch import nn
 
 from dynsurgeon.operators import DynamicConv2d
-from dynsurgeon.surgery.become import become, become_former
+from dynsurgeon.surgery.cut.become import become, become_former
 
 
 def test_whoever_holds_the_module_now_holds_the_other() -> None:

@@ -9,9 +9,9 @@ from torch import nn
 
 from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig
 from dynsurgeon.errors import StorageError
-from dynsurgeon.operators import ActivationForm, DynamicConv2d, DynamicReLUA
+from dynsurgeon.operators import ActivationForm, DynamicConv2d, DynamicReLU, DynamicReLUA
 from dynsurgeon.recipe import SiteRecipe
-from dynsurgeon.surgery.build import build_conv, build_relu
+from dynsurgeon.surgery.cut.build import build_layer
 
 CONV = SiteRecipe(
     name="layer.conv",
@@ -34,7 +34,7 @@ RELU = SiteRecipe(
 
 def test_a_convolution_is_built_from_its_static_form() -> None:
     static = nn.Conv2d(4, 6, 3, stride=2, bias=False).half()
-    conv = build_conv(CONV, static)
+    conv = build_layer(CONV, static, None)
     assert type(conv) is DynamicConv2d
     assert conv.weight.shape == (3, 6, 4, 3, 3)
     assert conv.weight.dtype == torch.float16
@@ -43,7 +43,7 @@ def test_a_convolution_is_built_from_its_static_form() -> None:
 
 
 def test_a_relu_is_built_from_its_recipe() -> None:
-    relu = build_relu(RELU, "cpu")
+    relu = build_layer(RELU, None, "cpu")
     assert type(relu) is DynamicReLUA
     assert (relu.channels, relu.pieces, relu.inplace) == (6, 3, True)
     assert relu.alpha.dtype == torch.float64
@@ -53,12 +53,13 @@ def test_a_relu_is_built_from_its_recipe() -> None:
 
 def test_slopes_a_channel_survive_json() -> None:
     form = {**asdict(ActivationForm("prelu")), "slope": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}
-    relu = build_relu(replace(RELU, form=form), "cpu")
+    relu = build_layer(replace(RELU, form=form), None, "cpu")
+    assert isinstance(relu, DynamicReLU)
     assert relu.form.slope == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 
 def test_on_the_meta_device_it_costs_nothing() -> None:
-    relu = build_relu(replace(RELU, channels=10**6), "meta")
+    relu = build_layer(replace(RELU, channels=10**6), None, "meta")
     assert all(p.is_meta for p in relu.parameters())
 
 
@@ -67,7 +68,7 @@ def test_on_the_meta_device_it_costs_nothing() -> None:
 )
 def test_a_site_of_another_kind_is_refused(static: nn.Module) -> None:
     with pytest.raises(StorageError, match=r"makes 'layer\.conv' a DynamicConv2d, but there it is"):
-        build_conv(CONV, static)
+        build_layer(CONV, static, None)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_a_site_of_another_kind_is_refused(static: nn.Module) -> None:
 )
 def test_a_bad_recipe_of_a_relu_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(StorageError) as error:
-        build_relu(replace(RELU, **changes), "cpu")
+        build_layer(replace(RELU, **changes), None, "cpu")
     assert message in str(error.value)
     assert "layer.relu" in str(error.value)
     assert "\n" not in str(error.value)
@@ -101,4 +102,4 @@ def test_a_bad_recipe_of_a_relu_is_refused(changes: dict[str, Any], message: str
 @pytest.mark.parametrize("settings", [{"experts": 0}, {"pieces": 2}, {"start": "elsewhere"}])
 def test_bad_settings_of_a_convolution_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(StorageError, match=r"the recipe of 'layer\.conv' has bad settings"):
-        build_conv(replace(CONV, settings=settings), nn.Conv2d(4, 4, 1))
+        build_layer(replace(CONV, settings=settings), nn.Conv2d(4, 4, 1), None)

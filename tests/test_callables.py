@@ -9,8 +9,8 @@ import pytest
 from cli_helpers import NET
 from torch import nn
 
-from dynsurgeon.callables import call_spec
 from dynsurgeon.errors import ConfigError, ModelNotFoundError, WeightsError
+from dynsurgeon.models.callables import call_spec
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from surgery_nets import NamedConv, StandardizedConv
 from torch import Tensor, nn
 
-from dynsurgeon.surgery.calls import (
+from dynsurgeon.surgery.sites.calls import (
     CallCounter,
     CallKey,
     activation_class,

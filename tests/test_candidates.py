@@ -7,9 +7,9 @@ from nets import TinyNet
 from surgery_nets import Flow, Grandparent, SharedPReLU, images
 from torch import nn
 
-from dynsurgeon.surgery.candidates import Candidate, find_candidates
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.survey import survey_model
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.surgery.sites.candidates import Candidate, find_candidates
+from dynsurgeon.surgery.sites.survey import survey_model
 
 
 def candidates_of(net: nn.Module, *inputs: Any) -> dict[str, Candidate]:
@@ -59,7 +59,7 @@ def test_functions_are_named_after_what_they_compute(tiny_functional: TinyNet) -
         ("relu_3", "F.relu"),
     ]
     assert found["conv2d"].is_convolution
-    assert found["conv2d"].static is None
+    assert found["conv2d"].static is nn.Conv2d
 
 
 def test_a_module_with_parameters_is_one_candidate(tiny_shared_conv: TinyNet) -> None:

@@ -75,7 +75,6 @@ def test_version(cli: CommandLine) -> None:
         (["convert"], "Missing argument 'MODEL'"),
         (["convert", "resnet18", "--expert", "3"], "--experts"),
         (["convert", "resnet18", "--experts", "three"], "--experts"),
-        (["convert", "resnet18", "--relu", "D"], "--relu"),
         (["convert", "resnet18", "--batch", "0"], "--batch"),
         (["convert", "resnet18", "extra"], "extra"),
         (["plan", "resnet18", "--output", "x"], "--output"),
@@ -121,7 +120,7 @@ def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **kwargs: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("dynsurgeon.cli.loading.load_subject", fail)
+    monkeypatch.setattr("dynsurgeon.cli.work.loading.load_subject", fail)
 
 
 def test_a_fault_of_ours_is_one_line_with_a_hint(

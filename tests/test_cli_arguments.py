@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dynsurgeon.cli.arguments import join_sizes, parse_model_arguments, parse_size
+from dynsurgeon.cli.options.arguments import join_sizes, parse_model_arguments, parse_size
 from dynsurgeon.errors import ConfigError
 
 

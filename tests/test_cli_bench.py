@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from cli_helpers import SIZE, CommandLine, cli
 
-from dynsurgeon.cli.bench import HEADER
+from dynsurgeon.cli.commands.bench import HEADER
 
 __all__ = ["cli"]
 
@@ -18,8 +18,8 @@ QUICK = ("--engine", "eager", "--threads", 1, "--rounds", 2)
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is idle, whatever this one is doing."""
-    monkeypatch.setattr("dynsurgeon.cli.benching.others_load", lambda: 0.0)
-    monkeypatch.setattr("dynsurgeon.measure.interleave.Timing.spread", 0.01)
+    monkeypatch.setattr("dynsurgeon.cli.work.benching.others_load", lambda: 0.0)
+    monkeypatch.setattr("dynsurgeon.timing.interleave.Timing.spread", 0.01)
 
 
 @pytest.mark.usefixtures("quiet")
@@ -55,7 +55,7 @@ def test_the_document_of_a_model_holds_its_configuration(cli: CommandLine) -> No
 
 
 def test_a_noisy_machine_is_told(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynsurgeon.cli.benching.others_load", lambda: 7.0)
+    monkeypatch.setattr("dynsurgeon.cli.work.benching.others_load", lambda: 7.0)
     done = cli("bench", *TINY, *QUICK)
     assert "warning: the machine is noisy" in done.out
     assert "load average 7.0" in done.out
@@ -67,7 +67,7 @@ def test_a_failed_engine_is_a_row(cli: CommandLine, monkeypatch: pytest.MonkeyPa
         raise RuntimeError("no C++ compiler")
 
     monkeypatch.setitem(
-        __import__("dynsurgeon.measure.engines", fromlist=["ENGINES"]).ENGINES,
+        __import__("dynsurgeon.bench.engines", fromlist=["ENGINES"]).ENGINES,
         "compile",
         no_compiler,
     )

@@ -11,8 +11,8 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from dynsurgeon.cli.comparison import count_initializers, print_comparison, top1_agreement
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.cli.work.comparison import count_initializers, print_comparison, top1_agreement
+from dynsurgeon.running.inputs import Inputs
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from nets import perturb_
 from torch import nn
 
 import dynsurgeon as ds
-from dynsurgeon.models import build_model
+from dynsurgeon.models.names import build_model
 
 __all__ = ["cli"]
 
@@ -197,7 +197,7 @@ def test_an_existing_directory_is_refused_before_any_work(
     def must_not_run(*args: Any, **kwargs: Any) -> Any:
         raise AssertionError("work was done")
 
-    monkeypatch.setattr("dynsurgeon.cli.loading.load_subject", must_not_run)
+    monkeypatch.setattr("dynsurgeon.cli.work.loading.load_subject", must_not_run)
     (cli.directory / "out").mkdir()
     done = cli("convert", *TINY, "-o", "out")
     assert done.code == 6

@@ -17,7 +17,7 @@ from cli_helpers import SIZE, CommandLine, cli
 from finetune_helpers import write_idx, write_images
 
 import dynsurgeon as ds
-from dynsurgeon.models import build_model
+from dynsurgeon.models.names import build_model
 
 __all__ = ["cli"]
 
@@ -240,7 +240,7 @@ def test_a_run_that_was_stopped_goes_on(converted: CommandLine) -> None:
 
 def stop_after(step: int | None) -> None:
     """Let the bar of progress end the run, as Ctrl-C does, or not any more."""
-    from dynsurgeon.cli.training_progress import ProgressLines
+    from dynsurgeon.cli.work.training_progress import ProgressLines
 
     def interrupt(self: ProgressLines, done: int, loss: float) -> None:
         if done == step:
@@ -253,7 +253,7 @@ def stop_after(step: int | None) -> None:
 
 
 def _original() -> Any:
-    from dynsurgeon.cli.training_progress import ProgressLines
+    from dynsurgeon.cli.work.training_progress import ProgressLines
 
     return ProgressLines.step
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from cli_helpers import CommandLine, cli, needs_timm
 
-from dynsurgeon.cli.listing import find_names, kind_of
+from dynsurgeon.cli.work.listing import find_names, kind_of
 from dynsurgeon.errors import ModelNotFoundError
-from dynsurgeon.models import torchvision_names
+from dynsurgeon.models.names import torchvision_names
 
 __all__ = ["cli"]
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from dynsurgeon.cli.loading import Subject
-from dynsurgeon.cli.normalization import statistics_of
+from dynsurgeon.cli.work.loading import Subject
+from dynsurgeon.cli.work.normalization import statistics_of
 from dynsurgeon.errors import ConfigError, StorageError
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.training.finetune.transforms import IMAGENET
 
 

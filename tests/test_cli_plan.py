@@ -6,9 +6,9 @@ import pytest
 from cli_helpers import SIZE, CommandLine, cli
 
 import dynsurgeon as ds
-from dynsurgeon.cli.plan import HEADER
-from dynsurgeon.inputs import example_inputs
-from dynsurgeon.models import build_model
+from dynsurgeon.models.inputs import example_inputs
+from dynsurgeon.models.names import build_model
+from dynsurgeon.surgery.decide.plan_table import HEADER
 
 __all__ = ["cli"]
 

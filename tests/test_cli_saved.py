@@ -15,7 +15,7 @@ from cli_helpers import SIZE, CommandLine, cli
 from onnx import numpy_helper
 
 import dynsurgeon as ds
-from dynsurgeon.models import build_model
+from dynsurgeon.models.names import build_model
 
 __all__ = ["cli"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dynsurgeon.cli.options import ReLU, Start, SurgeryOptions
-from dynsurgeon.cli.settings import surgery_config
+from dynsurgeon.cli.options.settings import surgery_config
+from dynsurgeon.cli.options.shared import Start, SurgeryOptions
 from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig, SurgeryConfig
 from dynsurgeon.errors import ConfigError
 
@@ -25,7 +25,7 @@ def test_nothing_given_is_the_default() -> None:
 def test_every_option_reaches_the_configuration() -> None:
     options = SurgeryOptions(
         experts=8,
-        relu=ReLU.C,
+        relu="c",
         include=["layer4.*"],
         exclude=["Conv2d", "re:.*relu"],
         start=Start.ZERO_SUM,
@@ -45,7 +45,7 @@ def test_every_option_reaches_the_configuration() -> None:
 
 def test_no_conv_and_relu_none_leave_that_kind_alone() -> None:
     assert surgery_config(SurgeryOptions(no_conv=True)).conv is None
-    assert surgery_config(SurgeryOptions(relu=ReLU.NONE)).activation is None
+    assert surgery_config(SurgeryOptions(relu="none")).activation is None
 
 
 def test_options_win_over_the_file(tmp_path: Path) -> None:
@@ -69,6 +69,23 @@ def test_the_file_can_leave_a_kind_alone_and_an_option_takes_it_back(tmp_path: P
     assert surgery_config(SurgeryOptions(config=path)).conv is None
     conv = surgery_config(SurgeryOptions(config=path, experts=3)).conv
     assert conv == DynamicConvConfig(experts=3)
+
+
+@pytest.mark.parametrize("text", ['activation = "C"\n', '[activation]\noperator = "C"\n'])
+def test_the_file_names_operators(tmp_path: Path, text: str) -> None:
+    path = file_with(tmp_path, f"{text}")
+    assert surgery_config(SurgeryOptions(config=path)).activation == DynamicReLUConfig(kind="C")
+    mine = surgery_config(SurgeryOptions(config=path, relu="A", relu_reduction=2)).activation
+    assert mine == DynamicReLUConfig(kind="A", reduction=2)
+    assert surgery_config(SurgeryOptions(config=path, relu="none")).activation is None
+
+
+def test_an_operator_named_on_the_command_line_keeps_what_the_file_says_of_it(
+    tmp_path: Path,
+) -> None:
+    path = file_with(tmp_path, '[activation]\nkind = "A"\nreduction = 2\n')
+    config = surgery_config(SurgeryOptions(config=path, relu="C"))
+    assert config.activation == DynamicReLUConfig(kind="C", reduction=2)
 
 
 @pytest.mark.parametrize(
@@ -102,9 +119,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (SurgeryOptions(no_conv=True, experts=2), "--experts would do nothing"),
-        (SurgeryOptions(relu=ReLU.NONE, smooth=True), "--smooth would do nothing"),
-        (SurgeryOptions(relu=ReLU.NONE, relu_reduction=2), "--relu-reduction would do nothing"),
-        (SurgeryOptions(relu=ReLU.NONE, no_conv=True), "nothing to do"),
+        (SurgeryOptions(relu="none", smooth=True), "--smooth would do nothing"),
+        (SurgeryOptions(relu="none", relu_reduction=2), "--relu-reduction would do nothing"),
+        (SurgeryOptions(relu="none", no_conv=True), "nothing to do"),
+        (SurgeryOptions(conv="none", experts=2), "--conv none .* --experts would do nothing"),
+        (SurgeryOptions(conv="dynamic", no_conv=True), "contradict each other"),
+        (SurgeryOptions(conv="dynamc"), "--conv: unknown operator 'dynamc'; did you mean"),
+        (SurgeryOptions(relu="D"), "--relu: unknown operator 'D'; known: A, B, C"),
     ],
 )
 def test_contradictions_are_refused(options: SurgeryOptions, message: str) -> None:

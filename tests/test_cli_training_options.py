@@ -11,9 +11,9 @@ import pytest
 from cli_helpers import CommandLine, cli
 
 import dynsurgeon as ds
-from dynsurgeon.cli import finetuning
-from dynsurgeon.cli.finetuning import settings_of
-from dynsurgeon.cli.training_options import DataOptions, RecipeOptions, RunOptions
+from dynsurgeon.cli.options.training import DataOptions, RecipeOptions, RunOptions
+from dynsurgeon.cli.work import finetuning
+from dynsurgeon.cli.work.finetuning import settings_of
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 
 __all__ = ["cli"]
@@ -65,7 +65,7 @@ def test_without_options_the_settings_are_those_of_the_library(
         found.append(finetuning.settings_of(*options))
         raise ds.ConfigError("seen")
 
-    monkeypatch.setattr("dynsurgeon.cli.finetune.settings_of", noted)
+    monkeypatch.setattr("dynsurgeon.cli.commands.finetune.settings_of", noted)
     assert "seen" in cli("finetune", "dyn", "--data", "images").error
     for field in fields(FinetuneSettings):
         ours, theirs = getattr(found[0], field.name), getattr(FinetuneSettings(), field.name)

@@ -7,10 +7,9 @@ import sys
 
 import pytest
 
-from dynsurgeon.cli.training_progress import Pace, ProgressLines, duration, training_progress
+from dynsurgeon.cli.work.training_progress import Pace, ProgressLines, duration, training_progress
 from dynsurgeon.training.finetune.listener import Listener, Setup
-from dynsurgeon.training.finetune.rate_probe import RateProbe
-from dynsurgeon.training.finetune.results import Epoch, Score
+from dynsurgeon.training.finetune.results import Epoch, RateProbe, Score
 from dynsurgeon.training.report import AttentionReport
 
 SETUP = Setup(40, 10, 5, 20, 2, 1, 1, "cpu", {"dynamic": 12345}, {"dynamic": 1234})

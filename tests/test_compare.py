@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import dynsurgeon as ds
 from dynsurgeon.proof.compare import Comparison, compare_models, relative
 from dynsurgeon.recipe import recipe_of
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 
 def compare(net: nn.Module, dynamic: nn.Module, *inputs: Any) -> Comparison:

@@ -47,8 +47,11 @@ BAD_RELU: list[tuple[dict[str, Any], str]] = [
 ]
 
 BAD_SURGERY: list[tuple[dict[str, Any], str]] = [
-    ({"conv": True}, "conv must be a DynamicConvConfig or None, got True"),
-    ({"activation": 3}, "activation must be a DynamicReLUConfig or None, got 3"),
+    ({"conv": True}, "conv must be a DynamicConvConfig, the name of an operator (dynamic)"),
+    (
+        {"activation": 3},
+        "activation must be a DynamicReLUConfig, the name of an operator (A, B, C)",
+    ),
     ({"conv": {"experts": 0}}, "experts must be a whole number of at least 1, got 0"),
     ({"conv": {"expert": 4}}, "unknown setting 'expert'; did you mean 'experts'"),
     ({"activation": {"kin": "A"}}, "unknown setting 'kin'; did you mean 'kind'?"),

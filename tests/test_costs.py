@@ -10,7 +10,7 @@ from surgery_nets import EVERY, Flow, Kernels, images
 from torch import nn
 
 import dynsurgeon as ds
-from dynsurgeon.surgery.costs import Cost, parameter_count
+from dynsurgeon.surgery.decide.costs import Cost, parameter_count
 
 
 def site(net: nn.Module, x: Any, name: str, config: ds.SurgeryConfig = EVERY) -> ds.Site:

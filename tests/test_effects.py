@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dynsurgeon.surgery.effects import SideEffects
+from dynsurgeon.surgery.owners.effects import SideEffects
 
 
 class Stateful(nn.Module):

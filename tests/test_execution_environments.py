@@ -24,7 +24,7 @@ from surgery_nets import Arguments, Kernels
 from torch import Tensor, nn
 
 import dynsurgeon as ds
-from dynsurgeon.operators.table import DYNAMIC_OPERATORS
+from dynsurgeon.registry import layer_classes
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
@@ -116,14 +116,14 @@ def test_compiled_by_inductor(kind: type[TinyNet]) -> None:
         assert deviation(compiled(x), expected) < 1e-4
 
 
-OPERATORS = sorted(DYNAMIC_OPERATORS)
+OPERATORS = sorted(layer_classes())
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_every_operator_compiles(operator: str) -> None:
     axes = int(operator[-2]) if operator[-1] == "d" else 2
     arguments = (4, 6, 3) if operator[-1] == "d" else (4,)
-    layer = perturb_(DYNAMIC_OPERATORS[operator](*arguments))
+    layer = perturb_(layer_classes()[operator](*arguments))
     x = torch.randn(3, 4, *[7] * axes)
     compiled: Any = torch.compile(layer, fullgraph=True, backend="eager")
     with torch.no_grad():

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from surgery_nets import Flow
 from torch import Tensor
 
-from dynsurgeon.surgery.explain import explain
-from dynsurgeon.surgery.proxies import TraceRefusal
-from dynsurgeon.surgery.trace import trace_owner
+from dynsurgeon.surgery.owners.explain import explain
+from dynsurgeon.surgery.owners.proxies import TraceRefusal
+from dynsurgeon.surgery.owners.trace import trace_owner
 
 SAID: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
     "branch": (lambda self, x: x if x.sum() > 0 else -x, "branches on values of a tensor"),

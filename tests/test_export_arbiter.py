@@ -21,7 +21,7 @@ from dynsurgeon.export.result import ExportCheck, ExportResult
 from dynsurgeon.export.trial import Trial
 from dynsurgeon.export.verify import references
 from dynsurgeon.operators import DynamicConv2d
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 STRICT = 1e-5
 

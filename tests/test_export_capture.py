@@ -15,7 +15,7 @@ from dynsurgeon.export.capture import capture
 from dynsurgeon.export.forms.site import ConvSite, is_dynamic_conv
 from dynsurgeon.export.target import Target
 from dynsurgeon.operators import DynamicConv2d, DynamicConvTranspose2d
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 
 def test_each_dynamic_convolution_is_one_node_on_its_bank() -> None:

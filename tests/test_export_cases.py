@@ -6,8 +6,8 @@ import torch
 
 from dynsurgeon.export.cases import enlarged, make_cases
 from dynsurgeon.export.target import Target
-from dynsurgeon.proof.inputs import fresh_inputs, tiled
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.fresh import fresh_inputs, tiled
+from dynsurgeon.running.inputs import Inputs
 
 IMAGE = torch.rand(2, 3, 8, 8)
 

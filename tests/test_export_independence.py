@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dynsurgeon.errors import ExportError
 from dynsurgeon.export.independence import check_independence
 from dynsurgeon.export.signature import Signature
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 
 class Function(nn.Module):

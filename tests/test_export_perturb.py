@@ -14,13 +14,13 @@ from torch.nn.utils import parametrize
 from dynsurgeon.config import DynamicConvConfig
 from dynsurgeon.export.perturb import (
     ATTEMPTS,
-    is_dynamic,
     perturbed_state,
     stable_perturbation,
 )
 from dynsurgeon.operators import DynamicConv2d, DynamicReLUB, DynamicReLUC, KernelAttention
+from dynsurgeon.operators.contract import is_dynamic
 from dynsurgeon.operators.execution import forced_form, grouped, stacked
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 
 def start_net() -> nn.Module:

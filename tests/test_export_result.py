@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from dynsurgeon.cli.onnx_report import told
+from dynsurgeon.cli.work.onnx_report import told
 from dynsurgeon.export.result import ExportCheck, ExportResult
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from dynsurgeon.errors import ExportError
 from dynsurgeon.export.running import replaced, run
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 
 def test_runs_on_a_copy_with_other_weights() -> None:

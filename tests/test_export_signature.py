@@ -13,7 +13,7 @@ from torch.utils._pytree import register_pytree_node
 from dynsurgeon.errors import ConfigError, ExportError
 from dynsurgeon.export.signature import Signature, free_axes, spatial_axes
 from dynsurgeon.export.target import Target
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 T = torch.zeros(2, 3)
 

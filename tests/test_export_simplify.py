@@ -11,7 +11,7 @@ from dynsurgeon.export.lowering import lower
 from dynsurgeon.export.perturb import perturbed_state
 from dynsurgeon.export.tensors import tensor_of
 from dynsurgeon.operators import DynamicReLUC
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 
 class Mean(nn.Module):

@@ -18,9 +18,9 @@ from dynsurgeon.export.target import Target
 from dynsurgeon.export.tuning import race, sites
 from dynsurgeon.export.tuning.probe import probe_model
 from dynsurgeon.export.tuning.sites import Timer
-from dynsurgeon.measure.interleave import Timing
-from dynsurgeon.measure.store import TimeStore
 from dynsurgeon.operators import DynamicConv2d
+from dynsurgeon.timing.interleave import Timing
+from dynsurgeon.timing.store import TimeStore
 
 Calls = Mapping[str, Callable[[], object]]
 

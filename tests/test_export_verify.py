@@ -20,7 +20,7 @@ from dynsurgeon.export.result import ExportCheck
 from dynsurgeon.export.session import Session
 from dynsurgeon.export.trial import Trial, open_session
 from dynsurgeon.export.verify import TOLERANCES, check_dtype, check_file, coarsest_dtype, compare
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 NAN, INF = float("nan"), float("inf")
 

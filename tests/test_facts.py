@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 
 import dynsurgeon as ds
 from dynsurgeon.recipe import Recipe, recipe_of
-from dynsurgeon.surgery.trace import trace_owner
+from dynsurgeon.surgery.owners.trace import trace_owner
 
 
 class Further(nn.Module):

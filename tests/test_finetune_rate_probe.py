@@ -17,7 +17,8 @@ import dynsurgeon as ds
 from dynsurgeon.training.finetune import rate_probe
 from dynsurgeon.training.finetune.listener import Listener
 from dynsurgeon.training.finetune.loading import Sharing
-from dynsurgeon.training.finetune.rate_probe import RateProbe, choose, probe_rates
+from dynsurgeon.training.finetune.rate_probe import choose, probe_rates
+from dynsurgeon.training.finetune.results import RateProbe
 
 AUTO = ds.FinetuneSettings(lr="auto", batch=8, epochs=1, cpu=True, latency=False)
 

@@ -14,13 +14,14 @@ from surgery_nets import dynamic_layers, images
 from torch import nn
 
 import dynsurgeon as ds
+from dynsurgeon.budgets.meter import Meter
 from dynsurgeon.config import DynamicConvConfig, MeasureConfig
 from dynsurgeon.operators import DynamicConv
-from dynsurgeon.surgery.draft import Variant
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.latency import Meter
-from dynsurgeon.surgery.plan import plan_in_place
-from dynsurgeon.surgery.planned import Latency, Plan
+from dynsurgeon.planning import plan_in_place
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.surgery.decide.draft import Variant
+from dynsurgeon.surgery.decide.planned import Plan
+from dynsurgeon.surgery.decide.rows import Latency
 
 
 class FakeMeter:

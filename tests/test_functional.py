@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from surgery_nets import Flow, Kernels
 from torch import Tensor, nn
 
-from dynsurgeon.surgery.functional import (
+from dynsurgeon.surgery.owners.functional import (
     call_arguments,
     input_node,
     operand_names,
     static_conv_of,
 )
-from dynsurgeon.surgery.trace import OwnerTrace, trace_owner
+from dynsurgeon.surgery.owners.trace import OwnerTrace, trace_owner
 
 Call = Callable[[Any, Tensor], Tensor]
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from dynsurgeon.config import DynamicConvConfig
 from dynsurgeon.operators import DynamicConv2d, DynamicConvTranspose2d
-from dynsurgeon.operators.convolution import StaticConv
+from dynsurgeon.operators.contract import StaticConv
 
 
 @given(case=conv_cases())

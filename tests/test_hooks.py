@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import spectral_norm as old_spectral_norm
 from torch.nn.utils import weight_norm
 
-from dynsurgeon.surgery.hooks import HOOK_ATTRIBUTES, has_hooks, rewrites_weight
+from dynsurgeon.surgery.sites.hooks import HOOK_ATTRIBUTES, has_hooks, rewrites_weight
 
 
 @pytest.mark.parametrize(

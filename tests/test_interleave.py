@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.measure.interleave import Comparison, Timing, interleaved
+from dynsurgeon.timing.interleave import Comparison, Timing, interleaved
 
 
 class Machine:

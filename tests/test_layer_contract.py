@@ -12,26 +12,68 @@ from nets import perturb_
 from references import deviation
 from torch import Tensor, nn
 
-from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig
-from dynsurgeon.operators import DynamicConv, DynamicReLU
-from dynsurgeon.operators.table import CONVOLUTIONS, DYNAMIC_OPERATORS, RELUS
+from dynsurgeon.operators import DynamicConv, DynamicLayer
+from dynsurgeon.operators.table import CONVOLUTIONS, RELUS
+from dynsurgeon.registry import layer_classes
+from dynsurgeon.settings import (
+    ActivationGateConfig,
+    CondConvConfig,
+    DCDConfig,
+    DynamicConvConfig,
+    DynamicReLUConfig,
+    GateConfig,
+    ODConvConfig,
+    ScaleConfig,
+    ShiftMaxConfig,
+)
 
 CONV_NAMES = [kind.__name__ for kind in CONVOLUTIONS.values()]
 RELU_NAMES = [kind.__name__ for kind in RELUS.values()]
 COMMON = ["DynamicConv2d", *RELU_NAMES]
 
-every_operator = pytest.mark.parametrize("name", [*CONV_NAMES, *RELU_NAMES])
-common_operator = pytest.mark.parametrize("name", COMMON)
+FAMILY = {
+    "ScaledConv": ScaleConfig(reduction=1),
+    "DecomposedConv": DCDConfig(reduction=1, rank=3),
+    "CondConv": CondConvConfig(experts=3),
+    "GatedConv": GateConfig(reduction=1),
+    "ODConv": ODConvConfig(experts=3, reduction=1, temperature=2.0),
+}
+FAMILY_NAMES = [f"{name}2d" for name in FAMILY]
+OTHERS = ["ODConvTranspose2d", "ScaledConv1d", "DecomposedConv3d", "GatedConvTranspose3d"]
+ACTIVATIONS = {
+    "ShiftMax": ShiftMaxConfig(pieces=3, groups=2),
+    "GatedActivation": ActivationGateConfig(reduction=1),
+}
+
+every_operator = pytest.mark.parametrize(
+    "name", [*CONV_NAMES, *RELU_NAMES, *FAMILY_NAMES, *OTHERS, *ACTIVATIONS]
+)
+common_operator = pytest.mark.parametrize("name", [*COMMON, *FAMILY_NAMES, *ACTIVATIONS])
 
 
 def layer(name: str, dtype: torch.dtype = torch.float64, channels: int = 4) -> nn.Module:
-    kind: Any = DYNAMIC_OPERATORS[name]
+    if name in ACTIVATIONS:
+        activation: Any = layer_classes()[name]
+        return perturb_(activation(channels, ACTIVATIONS[name], dtype=dtype))
+    if name not in layer_classes():
+        return perturb_(family_layer(name, dtype, channels))
+    kind: Any = layer_classes()[name]
     if issubclass(kind, DynamicConv):
         config = DynamicConvConfig(experts=3, temperature=2.0)
         built = kind(channels, channels, 3, padding=1, groups=2, config=config, dtype=dtype)
     else:
         built = kind(channels, DynamicReLUConfig(pieces=3, temperature=2.0), dtype=dtype)
     return perturb_(built)
+
+
+def family_layer(name: str, dtype: torch.dtype, channels: int) -> nn.Module:
+    """Build one of the layers that start from any convolution: "ScaledConv" and "Transpose2d"."""
+    family = next(key for key in FAMILY if name.startswith(key))
+    static: Any = getattr(nn, "Conv" + name.removeprefix(family))
+    kind: Any = layer_classes()[family]
+    conv = static(channels, channels, 3, padding=1, groups=2, dtype=dtype)
+    built: nn.Module = kind.from_static(conv, FAMILY[family])
+    return built
 
 
 def sample(name: str, batch: int = 3, dtype: torch.dtype = torch.float64, size: int = 5) -> Tensor:
@@ -178,7 +220,10 @@ def test_compiles_without_graph_breaks(name: str) -> None:
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize("name", [*COMMON, "DynamicConvTranspose1d", "DynamicConv3d"])
+@pytest.mark.parametrize(
+    "name",
+    [*COMMON, "DynamicConvTranspose1d", "DynamicConv3d", *FAMILY_NAMES, *OTHERS, *ACTIVATIONS],
+)
 def test_exports_with_a_free_batch(name: str) -> None:
     module = layer(name)
     free = ({0: torch.export.Dim("batch")},)
@@ -205,5 +250,5 @@ def test_train_and_eval_compute_the_same(name: str) -> None:
 
 
 def test_every_operator_is_here() -> None:
-    assert set(DYNAMIC_OPERATORS) == {*CONV_NAMES, *RELU_NAMES}
-    assert all(issubclass(kind, DynamicConv | DynamicReLU) for kind in DYNAMIC_OPERATORS.values())
+    assert set(layer_classes()) == {*CONV_NAMES, *RELU_NAMES, *FAMILY, *ACTIVATIONS}
+    assert all(issubclass(kind, DynamicLayer) for kind in layer_classes().values())

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dynsurgeon.measure import machine
-from dynsurgeon.measure.machine import cpu_name, describe_machine
+from dynsurgeon.timing import machine
+from dynsurgeon.timing.machine import cpu_name, describe_machine
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,15 @@ import torch
 from cli_helpers import needs_timm
 from torch import nn
 
-from dynsurgeon import models
 from dynsurgeon.errors import ConfigError, ModelNotFoundError, WeightsError
-from dynsurgeon.models import build_model, float_weights, source_of, timm_names, torchvision_names
+from dynsurgeon.models import names as models
+from dynsurgeon.models.names import (
+    build_model,
+    float_weights,
+    source_of,
+    timm_names,
+    torchvision_names,
+)
 
 RESNETS = ["resnet18", pytest.param("timm:resnet18", marks=needs_timm)]
 FAMILIES = (
@@ -41,7 +47,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     if importlib.util.find_spec("timm") is not None:
         monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", no_network)
         monkeypatch.setattr("timm.models._builder.load_state_dict_from_url", no_network)
-    monkeypatch.setattr("dynsurgeon.weights._resolves", lambda host: False)
+    monkeypatch.setattr("dynsurgeon.models.weights._resolves", lambda host: False)
 
 
 @pytest.mark.parametrize(

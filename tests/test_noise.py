@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from dynsurgeon.measure.interleave import Timing
-from dynsurgeon.measure.noise import LOAD_LIMIT, SPREAD_LIMIT, noise_warning, others_load
+from dynsurgeon.timing.interleave import Timing
+from dynsurgeon.timing.noise import LOAD_LIMIT, SPREAD_LIMIT, noise_warning, others_load
 
 STEADY = Timing((1.0, 1.01, 1.02, 1.0))
 SHAKY = Timing((1.0, 1.5, 1.0, 2.0))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from surgery_nets import Flow, Grandparent, Kernels, SharedPReLU, images
 from torch import Tensor, nn
 
-from dynsurgeon.surgery.observe import Call, Observer, OwnerRun
+from dynsurgeon.surgery.sites.observe import Call, Observer, OwnerRun
 
 
 def observe(

@@ -19,9 +19,9 @@ SETUPTOOLS = PROJECT["tool"]["setuptools"]
 
 
 def packages_on_disk() -> set[str]:
-    inits = (ROOT / "dynsurgeon").rglob("__init__.py")
+    inits = [*(ROOT / "dynsurgeon").rglob("__init__.py"), *(ROOT / "cli").rglob("__init__.py")]
     found = {".".join(init.parent.relative_to(ROOT).parts) for init in inits}
-    return found | {"dynsurgeon.cli"}
+    return {f"dynsurgeon.{name}" if name.startswith("cli") else name for name in found}
 
 
 def test_every_package_is_installed() -> None:
@@ -29,7 +29,8 @@ def test_every_package_is_installed() -> None:
 
 
 def test_every_folder_with_modules_is_a_package() -> None:
-    folders = {path.parent for path in (ROOT / "dynsurgeon").rglob("*.py")}
+    files = [*(ROOT / "dynsurgeon").rglob("*.py"), *(ROOT / "cli").rglob("*.py")]
+    folders = {path.parent for path in files}
     assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
 
 

@@ -6,7 +6,7 @@ import pytest
 from nets import TinyMobile, TinyNet, TinyResNet
 
 import dynsurgeon as ds
-from dynsurgeon.surgery.plan_table import human
+from dynsurgeon.surgery.decide.plan_table import human
 
 GOLDEN: dict[type[TinyNet], str] = {
     TinyResNet: """\

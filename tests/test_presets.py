@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import dynsurgeon as ds
 from dynsurgeon.config import PresetName
-from dynsurgeon.surgery.presets import POSITIONS_PER_EXPERT, PRESETS
+from dynsurgeon.surgery.decide.presets import POSITIONS_PER_EXPERT, PRESETS
 
 
 def kept(net: nn.Module, x: Any, preset: PresetName, **settings: Any) -> list[str]:

@@ -11,11 +11,7 @@ from surgery_nets import EVERY, Kernels, SharedPReLU, images
 from torch import nn
 
 import dynsurgeon as ds
-from dynsurgeon.operators import DynamicConv, DynamicReLU
-from dynsurgeon.operators.forms import ActivationForm
-from dynsurgeon.operators.table import describe_activation
-from dynsurgeon.surgery.draft import Variant
-from dynsurgeon.surgery.probe import (
+from dynsurgeon.budgets.probe import (
     THIN,
     Probe,
     dynamic_probe,
@@ -23,6 +19,10 @@ from dynsurgeon.surgery.probe import (
     static_activation,
     static_probe,
 )
+from dynsurgeon.operators import DynamicConv, DynamicReLU
+from dynsurgeon.operators.forms import ActivationForm
+from dynsurgeon.operators.static import describe_activation
+from dynsurgeon.surgery.decide.draft import Variant
 
 
 def variants_of(net: nn.Module, x: Any, config: ds.SurgeryConfig = EVERY) -> list[Variant]:
@@ -34,7 +34,7 @@ def variants_of(net: nn.Module, x: Any, config: ds.SurgeryConfig = EVERY) -> lis
         plan: ds.Plan = draft.plan()
         return plan
 
-    from dynsurgeon.surgery import plan as planner
+    from dynsurgeon import planning as planner
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planner, "fit_budgets", gather)

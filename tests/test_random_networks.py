@@ -16,7 +16,7 @@ from torch import nn
 
 import dynsurgeon as ds
 from dynsurgeon.operators import DynamicConv, DynamicReLU
-from dynsurgeon.surgery.run import run_model, tensors_of
+from dynsurgeon.running.run import run_model, tensors_of
 
 CONFIG = ds.SurgeryConfig(
     conv=ds.DynamicConvConfig(experts=3, temperature=1.0),

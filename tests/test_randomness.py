@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dynsurgeon.surgery.randomness import (
+from dynsurgeon.running.randomness import (
     forked_random,
     random_state,
     same_random_state,

@@ -8,16 +8,16 @@ import torch.nn.functional as F
 from surgery_nets import Flow, Reading, images
 from torch import Tensor, nn
 
-from dynsurgeon.surgery.candidates import Candidate, find_candidates
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.rehearse import (
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.surgery.owners.rehearse import (
     same_function,
     same_tensors,
     unfaithful_owners,
     visible_writes,
 )
-from dynsurgeon.surgery.survey import Survey, survey_model
-from dynsurgeon.surgery.trace import OwnerTrace, trace_owner
+from dynsurgeon.surgery.owners.trace import OwnerTrace, trace_owner
+from dynsurgeon.surgery.sites.candidates import Candidate, find_candidates
+from dynsurgeon.surgery.sites.survey import Survey, survey_model
 
 
 def observed(net: nn.Module) -> tuple[Survey, list[Candidate]]:

@@ -13,8 +13,8 @@ from surgery_nets import Flow, images
 from torch import Tensor, nn
 
 import dynsurgeon as ds
-from dynsurgeon.surgery.rewrite import rewrite_forward, undo_rewrite
-from dynsurgeon.surgery.trace import trace_owner
+from dynsurgeon.surgery.owners.rewrite import rewrite_forward, undo_rewrite
+from dynsurgeon.surgery.owners.trace import trace_owner
 
 
 def rewritten(owner: nn.Module) -> Any:

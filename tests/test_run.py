@@ -10,9 +10,9 @@ import torch
 from surgery_nets import Flow, images
 from torch import Tensor, nn
 
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.randomness import random_state, same_random_state
-from dynsurgeon.surgery.run import (
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.randomness import random_state, same_random_state
+from dynsurgeon.running.run import (
     as_double,
     batch_size,
     copied,

@@ -8,8 +8,8 @@ from surgery_nets import NamedConv
 from torch import nn
 
 import dynsurgeon as ds
-from dynsurgeon.surgery.candidates import Candidate
-from dynsurgeon.surgery.select import matches, names_exactly
+from dynsurgeon.surgery.sites.candidates import Candidate
+from dynsurgeon.surgery.sites.select import matches, names_exactly
 
 
 def candidate(name: str = "layer1.0.conv1", static: Any = nn.Conv2d) -> Candidate:

@@ -7,7 +7,7 @@ from nets import TinyNet
 from torch import nn
 
 from dynsurgeon.errors import UnsupportedModelError
-from dynsurgeon.surgery.skeleton import skeleton_of
+from dynsurgeon.running.skeleton import skeleton_of
 
 
 def test_a_skeleton_has_everything_but_numbers(tiny_resnet: TinyNet) -> None:

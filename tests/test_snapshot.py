@@ -11,8 +11,8 @@ from ownership import untouched
 from surgery_nets import images
 from torch import Tensor, nn
 
-from dynsurgeon.surgery.run import run_model
-from dynsurgeon.surgery.snapshot import Snapshot, overlaps, same_bits, unchanged
+from dynsurgeon.running.run import run_model
+from dynsurgeon.running.snapshot import Snapshot, overlaps, same_bits, unchanged
 
 
 class Holder(nn.Module):

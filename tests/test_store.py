@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dynsurgeon.measure import store
-from dynsurgeon.measure.store import TimeStore, code_digest, times_file
+import dynsurgeon as ds
+from dynsurgeon.timing import store
+from dynsurgeon.timing.store import TimeStore, code_digest, times_file
 
 
 def test_times_are_there_in_the_next_run(tmp_path: Path) -> None:
@@ -57,6 +58,11 @@ def test_other_code_makes_other_times(tmp_path: Path, monkeypatch: pytest.Monkey
     TimeStore(path).put("a", 2.0)
     monkeypatch.setattr(store, "code_digest", lambda: "another")
     assert TimeStore(path).get("a") is None
+
+
+@pytest.mark.parametrize("name", store.CODE)
+def test_the_code_that_times_depend_on_is_there(name: str) -> None:
+    assert (Path(ds.__file__).parent / name).exists()
 
 
 def test_a_place_that_can_not_be_written_is_no_error(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from surgery_nets import Arguments, Flow, images
 from torch import Tensor, nn
 
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.survey import VARIES, Survey, survey_model
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.surgery.sites.survey import VARIES, Survey, survey_model
 
 
 def survey(model: nn.Module, *inputs: Any) -> Survey:

@@ -15,7 +15,7 @@ from nets import TinyBlock
 from sweeping import Built, Row
 from torch import nn
 
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 WRITES = "import json, pathlib, sys; pathlib.Path(sys.argv[1]).write_text(json.dumps({}));"
 

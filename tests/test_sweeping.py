@@ -11,7 +11,7 @@ from nets import TinyBlock
 from torch import nn
 
 import dynsurgeon as ds
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 
 def test_a_network_is_converted_and_proven_and_the_row_says_so() -> None:

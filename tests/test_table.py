@@ -12,17 +12,16 @@ from torch import Tensor, nn
 
 from dynsurgeon.errors import UnsupportedModelError
 from dynsurgeon.operators import DynamicReLUB
-from dynsurgeon.operators.table import (
+from dynsurgeon.operators.static import (
     ACTIVATIONS,
-    CONVOLUTIONS,
-    DYNAMIC_OPERATORS,
     FUNCTIONS,
     INPLACE_FUNCTIONS,
     METHODS,
-    RELUS,
     describe_activation,
     describe_function,
 )
+from dynsurgeon.operators.table import CONVOLUTIONS, RELUS
+from dynsurgeon.registry import layer_classes
 
 ACTIVATION_FUNCTIONS = {f: name for f, name in FUNCTIONS.items() if not name.startswith("conv")}
 functions = pytest.mark.parametrize(
@@ -37,8 +36,8 @@ def test_every_convolution_has_its_operator() -> None:
 
 
 def test_operators_are_found_by_name() -> None:
-    assert len(DYNAMIC_OPERATORS) == len(CONVOLUTIONS) + len(RELUS)
-    for name, operator in DYNAMIC_OPERATORS.items():
+    assert {k.__name__ for k in (*CONVOLUTIONS.values(), *RELUS.values())} <= set(layer_classes())
+    for name, operator in layer_classes().items():
         assert operator.__name__ == name
     assert {kind: RELUS[kind].__name__ for kind in RELUS} == {
         kind: f"DynamicReLU{kind}" for kind in "ABC"

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 import dynsurgeon as ds
 from dynsurgeon import storage
+from dynsurgeon.running.snapshot import same_bits
 from dynsurgeon.storage import TENSOR_FILE
-from dynsurgeon.surgery.snapshot import same_bits
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from nets import TinyNet
 from surgery_nets import Arguments, Flow, Kernels, converted, dynamic_layers, images
 from torch import Tensor, nn
 
-from dynsurgeon.surgery.proxies import TraceRefusal
-from dynsurgeon.surgery.trace import (
+from dynsurgeon.surgery.owners.proxies import TraceRefusal
+from dynsurgeon.surgery.owners.trace import (
     compile_forward,
     same_code,
     trace_owner,

@@ -6,7 +6,7 @@ import pytest
 from surgery_nets import shared_slots
 from torch import nn
 
-from dynsurgeon.surgery.unshare import unshare_activations, unshared_activations
+from dynsurgeon.surgery.cut.unshare import unshare_activations, unshared_activations
 
 
 def test_each_slot_gets_its_own() -> None:

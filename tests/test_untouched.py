@@ -37,12 +37,12 @@ from surgery_nets import (
 from torch import Tensor, nn
 
 import dynsurgeon as ds
+from dynsurgeon.bench.engines import Twins
+from dynsurgeon.bench.rows import bench
 from dynsurgeon.export import verify_onnx
 from dynsurgeon.export.perturb import perturbed_state
 from dynsurgeon.export.running import run
-from dynsurgeon.measure.bench import bench
-from dynsurgeon.measure.engines import Twins
-from dynsurgeon.surgery.inputs import Inputs, as_inputs
+from dynsurgeon.running.inputs import Inputs, as_inputs
 
 Build = Callable[[], Any]
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dynsurgeon.errors import WeightsError
-from dynsurgeon.weights import (
+from dynsurgeon.models.weights import (
     WeightsChoice,
     choose_weights,
     downloading,
@@ -106,8 +106,8 @@ def test_an_unreachable_hub_is_set_offline_while_it_is_asked(
 ) -> None:
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("dynsurgeon.weights.getproxies", dict)
-    monkeypatch.setattr("dynsurgeon.weights._resolves", lambda host: reached)
+    monkeypatch.setattr("dynsurgeon.models.weights.getproxies", dict)
+    monkeypatch.setattr("dynsurgeon.models.weights._resolves", lambda host: reached)
     with hub_fails_fast():
         assert constants.HF_HUB_OFFLINE is not reached
     assert constants.HF_HUB_OFFLINE is False

@@ -30,7 +30,7 @@ def make_variant(
     """Convert `model` as `variant` says, and calibrate it on batches of training images."""
     every_step: Callable[[], None] = lambda: None  # noqa: E731
     start: dict[str, Any] = {}
-    if variant.experts or variant.relu:
+    if variant.experts or variant.relu or variant.conv or variant.activation:
         model = ds.convert(model, samples[0][:2], surgery(variant, seed))
     if variant.experts:
         if variant.start == "calibrated":
@@ -62,7 +62,8 @@ def make_variant(
 
 def surgery(variant: Variant, seed: int) -> ds.SurgeryConfig:
     """Return the configuration of `convert` for a variant."""
-    conv = relu = None
+    conv: Any = variant.conv
+    relu: Any = variant.activation
     if variant.experts:
         start = "zero-sum" if variant.start == "zero-sum" else "identical"
         conv = ds.DynamicConvConfig(experts=variant.experts, start=start, temperature=variant.heat)

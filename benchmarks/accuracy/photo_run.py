@@ -155,14 +155,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--test", type=int, help="test images")
     parser.add_argument("--shift", type=int, default=0, help="pixels, either way")
     parser.add_argument("--mirror", action="store_true")
+    parser.add_argument("--corrupt", action="store_true", help="each image in one of six ways")
     parser.add_argument(
         "--lagging", action="store_true", help="test with the statistics that training left, too"
     )
     parser.add_argument("--results", type=Path, default=HERE / "results")
     options = parser.parse_args()
     options.draw = Draw(
-        options.train, options.per_class, options.test, options.shift, options.mirror
-    )
+        options.train, options.per_class, options.test, options.shift, options.mirror,
+        options.corrupt,
+    )  # fmt: skip
     return options
 
 

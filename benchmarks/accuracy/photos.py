@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from corruptions import corrupt
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
@@ -42,6 +43,7 @@ class Draw:
         test: Test images. Without folders `train` and `test` they are set aside by the seed.
         shift: Most pixels that a training image is shifted by, either way.
         mirror: Whether half of the training images are mirrored.
+        corrupt: Whether each image, for training and for testing, is corrupted in one way.
     """
 
     train: int | None
@@ -49,6 +51,7 @@ class Draw:
     test: int | None
     shift: int
     mirror: bool
+    corrupt: bool = False
 
 
 def load_photos(folder: Path, size: int, draw: Draw, seed: int) -> Photos:
@@ -63,7 +66,10 @@ def load_photos(folder: Path, size: int, draw: Draw, seed: int) -> Photos:
         testing, training = everything[:count], everything[count:]
     if draw.per_class is not None:
         training = _some_of_each(training, draw.per_class)
-    return Photos(_read(training[: draw.train], size), _read(testing, size))
+    parts = [_read(training[: draw.train], size), _read(testing, size)]
+    if draw.corrupt:
+        parts = [(_corrupted(x, 2 * seed + i), y) for i, (x, y) in enumerate(parts)]
+    return Photos(*parts)
 
 
 def prepare(images: Tensor) -> Tensor:
@@ -93,6 +99,11 @@ def _shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
     corners = torch.randint(2 * most + 1, (len(images), 2), generator=generator).tolist()
     padded = zip(F.pad(images, [most] * 4), corners, strict=True)
     return torch.stack([image[:, i : i + height, j : j + width] for image, (i, j) in padded])
+
+
+def _corrupted(images: Tensor, seed: int) -> Tensor:
+    found: Tensor = (255 * corrupt(images.float() / 255, seed)).round().byte()
+    return found
 
 
 def _listed(folder: Path) -> list[tuple[Path, int]]:

@@ -22,6 +22,8 @@ class Variant:
         weight_decay: Weight decay of what is neither a bias nor a norm.
         preset: Which sites are converted.
         balanced: Whether the mean kernel learns as the static one would (`ds.balance_banks`).
+        conv: Another operator for the convolutions, by its name, as it is by default.
+        activation: The same for the activations.
     """
 
     experts: int = 0
@@ -35,6 +37,8 @@ class Variant:
     weight_decay: float = 1e-4
     preset: str = "all"
     balanced: bool = False
+    conv: str | None = None
+    activation: str | None = None
 
 
 VARIANTS = {
@@ -63,6 +67,14 @@ VARIANTS = {
     "relu-c": Variant(relu="C"),
     "relu-b-0.1": Variant(relu="B", relu_factor=0.1),
     "relu-b-0.01": Variant(relu="B", relu_factor=0.01),
+    # the further operators
+    "scale": Variant(conv="scale"),
+    "dcd": Variant(conv="dcd"),
+    "se": Variant(conv="se"),
+    "odconv": Variant(conv="odconv"),
+    "shift-max": Variant(activation="shift-max"),
+    "se-after": Variant(activation="se"),
+    "scale-shift-max": Variant(conv="scale", activation="shift-max"),
     # sites, for networks with depthwise convolutions
     "last": Variant(experts=4, preset="last-1x1", start="identical", balanced=True),
     "last-k2": Variant(experts=2, preset="last-1x1", start="identical", balanced=True),

@@ -23,11 +23,11 @@ from dynsurgeon.export.running import State
 from dynsurgeon.export.session import Session
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.export.verify import Tolerance, difference, is_within, references
-from dynsurgeon.operators import DynamicConv
+from dynsurgeon.operators.contract import mixes_kernels
 from dynsurgeon.operators.execution import forced_form, grouped, stacked
 from dynsurgeon.operators.geometry import ConvGeometry
-from dynsurgeon.surgery.copying import double_of
-from dynsurgeon.surgery.run import as_double
+from dynsurgeon.running.copying import double_of
+from dynsurgeon.running.run import as_double
 
 FACTOR = 4.0
 """Times that a file may be farther from float64 than float32 in torch is.
@@ -88,7 +88,7 @@ class Arbiter:
         runs = [expected, *_other_forms(model, state, cases)]
         own = [_farthest(run, exact) for run in runs]
         allowed = [min(FACTOR * max(distances), MOST) for distances in zip(*own, strict=True)]
-        if state and any(isinstance(module, DynamicConv) for module in model.modules()):
+        if state and mixes_kernels(model):
             with forced_form(_mixed_up):
                 wrong = _farthest(references(model, state, cases), exact)
             allowed = [min(a, w / SEEN) if w else a for a, w in zip(allowed, wrong, strict=True)]
@@ -157,7 +157,7 @@ def _other_forms(
     model: nn.Module, state: State, cases: Sequence[Case]
 ) -> Iterator[list[list[Tensor]]]:
     ways: list[AbstractContextManager[object]] = [_without_onednn()]
-    if any(isinstance(module, DynamicConv) for module in model.modules()):
+    if mixes_kernels(model):
         ways += [forced_form(grouped), forced_form(stacked)]
     for way in ways:
         with way:

@@ -18,19 +18,15 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
-from dynsurgeon import messages
+from dynsurgeon.compat import tree_map
 from dynsurgeon.errors import ExportError
-from dynsurgeon.export.forms.site import DOMAIN, OPERATOR, VERSION, site_attributes
-from dynsurgeon.export.lines.site import lines_node
+from dynsurgeon.export.operations import Standing, standing_for_operations
 from dynsurgeon.export.passes.simplify import fold_computed
 from dynsurgeon.export.signature import BATCH, Axes, free_axes
 from dynsurgeon.export.target import Target
-from dynsurgeon.operators.execution import Form, forced_form
-from dynsurgeon.operators.geometry import ConvGeometry
-from dynsurgeon.operators.relu import DynamicReLU, Lines, forced_lines
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.messages import one_line
+from dynsurgeon.running.inputs import Inputs
 
 LONGEST_MESSAGE = 240
 """Letters of torch's own message that are passed on."""
@@ -62,7 +58,7 @@ def capture(model: nn.Module, inputs: Inputs, target: Target) -> Captured:
     """
     axes = free_axes(inputs, target, target.traced_batch)
     try:
-        traced = _trace(model, inputs, axes, target.opset, NODES)
+        traced = _trace(model, inputs, axes, target.opset, "nodes")
     except Exception as error:
         raise _explained(error, model, inputs, axes, target) from error
     weights = frozenset(traced.graph.initializers)
@@ -73,52 +69,16 @@ def capture(model: nn.Module, inputs: Inputs, target: Target) -> Captured:
     return Captured(traced, weights)
 
 
-def one_node(
-    x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
-) -> Tensor:
-    """Stand for a dynamic convolution by one node; a static one tells its shape."""
-    y = one_kernel(x, pi, weight, bias, geometry)
-    result: Tensor = torch.onnx.ops.symbolic(
-        f"{DOMAIN}::{OPERATOR}",
-        (x, pi, weight) if bias is None else (x, pi, weight, bias),
-        site_attributes(geometry, weight.shape[3:]),
-        dtype=y.dtype,
-        shape=y.shape,
-        version=VERSION,
-    )
-    return result
-
-
-def one_kernel(
-    x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
-) -> Tensor:
-    """Convolve with the first kernel: what the static network would do."""
-    del pi
-    return geometry.convolve(x, weight[0], None if bias is None else bias[0], geometry.groups)
-
-
-def one_line(module: DynamicReLU, x: Tensor) -> Tensor:
-    """Compute a plain ReLU: what a static network would do."""
-    del module
-    return torch.relu(x)
-
-
-NODES: tuple[Form, Lines] = (one_node, lines_node)
-"""Each dynamic operation as one node."""
-STATIC: tuple[Form, Lines] = (one_kernel, one_line)
-"""Static operations in their place, to tell whose fault it is when a trace fails."""
-
-
 def _trace(
     model: nn.Module,
     inputs: Inputs,
     axes: list[Axes],
     opset: int | None,
-    operations: tuple[Form, Lines],
+    operations: Standing,
 ) -> ir.Model:
     signature = inspect.signature(model.forward)
     args, kwargs = _told_apart(inputs, signature)
-    with forced_form(operations[0]), forced_lines(operations[1]), _quiet():
+    with standing_for_operations(operations), _quiet():
         program = torch.onnx.export(
             model,
             args,
@@ -178,14 +138,14 @@ def _explained(
 ) -> ExportError:
     """Try simpler things, and say from what works who is at fault."""
     name = type(model).__name__
-    says = messages.one_line(error.__cause__ or error, limit=LONGEST_MESSAGE)
-    if any(axes) and _can_trace(model, inputs, [{} for _ in axes], target, NODES):
+    says = one_line(error.__cause__ or error, limit=LONGEST_MESSAGE)
+    if any(axes) and _can_trace(model, inputs, [{} for _ in axes], target, "nodes"):
         free = sorted({axis for named in axes for axis in named.values()})
         return ExportError(
             f"{name} can be exported, but not with free {', '.join(free)}: "
             f"{_WAY_OUT[not target.dynamic_size]}; torch.onnx.export says: {says}"
         )
-    if _can_trace(model, inputs, axes, target, STATIC):
+    if _can_trace(model, inputs, axes, target, "static"):
         return ExportError(
             f"the dynamic layers of {name} can't be exported, though static ones can; "
             f"torch.onnx.export says: {says}"
@@ -201,7 +161,7 @@ def _can_trace(
     inputs: Inputs,
     axes: list[Axes],
     target: Target,
-    operations: tuple[Form, Lines],
+    operations: Standing,
 ) -> bool:
     try:
         _trace(model, inputs, axes, target.opset, operations)

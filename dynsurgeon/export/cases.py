@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dynsurgeon.export.signature import spatial_axes
 from dynsurgeon.export.target import Target
-from dynsurgeon.proof.inputs import fresh_inputs, take_samples
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.fresh import fresh_inputs, take_samples
+from dynsurgeon.running.inputs import Inputs
 
 FREE_BATCHES = (1, 2, 3, 5)
 PERMUTED_BATCH = 3

@@ -19,8 +19,8 @@ from dynsurgeon.export.trial import Trial
 from dynsurgeon.export.verify import check_file
 from dynsurgeon.export.write import FORM_KEY, HALF, HALF_KEY
 from dynsurgeon.messages import first_line
-from dynsurgeon.surgery.inputs import Inputs, as_inputs
-from dynsurgeon.surgery.run import preserved
+from dynsurgeon.running.inputs import Inputs, as_inputs
+from dynsurgeon.running.run import preserved
 
 
 def verify_onnx(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dynsurgeon.errors import ExportError
 from dynsurgeon.export.capture import capture
 from dynsurgeon.export.cases import make_cases
 from dynsurgeon.export.independence import check_independence
@@ -22,9 +24,10 @@ from dynsurgeon.export.target import AUTO, RULE, Target
 from dynsurgeon.export.tuning.race import fastest
 from dynsurgeon.export.verify import check_dtype
 from dynsurgeon.export.write import EXTERNAL_DATA_LIMIT, install, staging
-from dynsurgeon.proof.inputs import tiled
-from dynsurgeon.surgery.inputs import Inputs, as_inputs
-from dynsurgeon.surgery.run import preserved
+from dynsurgeon.operators.contract import mixes_kernels
+from dynsurgeon.running.fresh import tiled
+from dynsurgeon.running.inputs import Inputs, as_inputs
+from dynsurgeon.running.run import preserved
 
 
 def export_onnx(
@@ -56,7 +59,8 @@ def export_onnx(
             `Inputs`, with the batch as first axis.
         batch: A fixed batch, or None for any.
         dynamic_size: Whether height and width (the length, of a sequence) are free as well.
-        form: A name in `target.EXPORT_FORMS`; ``"rule"`` takes the one that suits the batch;
+        form: A name in `target.EXPORT_FORMS`; ``"rule"`` takes the one that suits the batch and
+            the network: no Scan where every kernel is a constant;
             ``"auto"`` times the forms of every layer, and whole files, on this machine with
             `torch.get_num_threads` threads, and takes the fastest.
         this_cpu: Let ``"auto"`` choose ``"native"`` too, whose file runs in onnxruntime on CPUs
@@ -84,14 +88,15 @@ def export_onnx(
     path, inputs = Path(path), as_inputs(example_inputs)
     check_dtype(model, inputs)
     wishes = {"dynamic_size": dynamic_size, "opset": opset, "half": half}
-    targets = Target.candidates(form, batch, this_cpu=this_cpu, **wishes)
+    constant = not mixes_kernels(model)
+    targets = Target.candidates(form, batch, this_cpu=this_cpu, constant=constant, **wishes)
     names = (input_names, output_names)
     with staging(path) as folder, preserved(model, "eval", seed):
         tracer = _Tracer(model, inputs, names, seed, external_data_limit)
         if form == AUTO:
             job, timings = fastest(tracer.job, targets, folder)
         else:
-            job, timings = tracer.job(targets[0]), None
+            job, timings = tracer.first_job(targets), None
         result = job.run(path, folder, tracer.generator(), timings)
         install(folder / path.name, path)
     return result
@@ -109,6 +114,17 @@ class _Tracer:
 
     def generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
+
+    def first_job(self, targets: Sequence[Target]) -> Job:
+        """Trace for the first target that the network can be traced for.
+
+        Raises:
+            ExportError: It can be traced for none; says why not for the last.
+        """
+        for target in targets[:-1]:
+            with suppress(ExportError):
+                return self.job(target)
+        return self.job(targets[-1])
 
     def job(self, target: Target) -> Job:
         """Trace for a target.

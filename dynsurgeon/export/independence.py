@@ -9,10 +9,10 @@ from dynsurgeon.errors import ExportError, UnsupportedModelError
 from dynsurgeon.export.running import run
 from dynsurgeon.export.signature import Signature, tensors
 from dynsurgeon.messages import first_line
-from dynsurgeon.proof.inputs import batch_size, fresh_inputs, take_samples
-from dynsurgeon.surgery.copying import double_of
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.run import as_double
+from dynsurgeon.running.copying import double_of
+from dynsurgeon.running.fresh import batch_size, fresh_inputs, take_samples
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.run import as_double
 
 SAMPLES = 3
 TOLERANCE = 1e-3

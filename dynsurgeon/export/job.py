@@ -13,7 +13,7 @@ from dynsurgeon.errors import ParityError
 from dynsurgeon.export.capture import Captured
 from dynsurgeon.export.cases import Case
 from dynsurgeon.export.lowering import lower
-from dynsurgeon.export.perturb import is_dynamic, stable_perturbation
+from dynsurgeon.export.perturb import stable_perturbation
 from dynsurgeon.export.result import ExportResult, Timings, shape_of
 from dynsurgeon.export.running import State
 from dynsurgeon.export.signature import Signature
@@ -21,6 +21,7 @@ from dynsurgeon.export.target import Target
 from dynsurgeon.export.trial import Trial
 from dynsurgeon.export.verify import check_file
 from dynsurgeon.export.write import describe, save_model
+from dynsurgeon.operators.contract import is_dynamic
 
 
 @dataclass(frozen=True)

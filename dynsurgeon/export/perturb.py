@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from dynsurgeon.export.running import call_with
 from dynsurgeon.export.signature import tensors
-from dynsurgeon.operators import DynamicConv, DynamicReLU, DynamicReLUC, KernelAttention
+from dynsurgeon.operators.contract import DynamicLayer, Head, dynamic_layers
 from dynsurgeon.operators.execution import Form, forced_form, grouped, stacked
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 State = dict[str, Tensor]
 Changes = dict[Tensor, Tensor]
@@ -31,10 +31,6 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 
 KERNEL_SPREAD = 0.1
 """Standard deviation of a kernel's change, relative to that of its bank."""
-LOGIT_SPREAD = 1.0
-"""Standard deviation of the logits after the temperature, and of a DY-ReLU's spatial ones."""
-LINE_SPREAD = 0.3
-"""Standard deviation of a DY-ReLU's theta."""
 NORM_SPREAD = 0.3
 """Standard deviation of the change of BatchNorm's factors and offsets."""
 LEAST_SPREAD = 0.1
@@ -45,11 +41,6 @@ LEAST_LENGTH = 1e-3
 """Hidden layers shorter than this count as this long."""
 ROUNDINGS = 12
 """Roundings, of the largest output, that two exact forms in torch may differ by."""
-
-
-def is_dynamic(model: nn.Module) -> bool:
-    """Whether a network holds any dynamic layer."""
-    return any(isinstance(module, (DynamicConv, DynamicReLU)) for module in model.modules())
 
 
 def stable_perturbation(
@@ -107,16 +98,14 @@ def perturbed_state(
     draw = _Draw(generator, strength)
     changes: Changes = {}
     for module in model.modules():
-        if isinstance(module, DynamicConv):
-            _change_bank(module, draw, changes)
+        if isinstance(module, DynamicLayer):
+            _change_banks(module, draw, changes)
         elif damping is not None and isinstance(module, BatchNorm):
             _change_norm(module, draw, changes)
     sizes = _run_and_fit(model, changes, inputs, damping)
-    for module in model.modules():
-        if isinstance(module, KernelAttention):
-            _change_attention(module, sizes, draw, changes)
-        elif isinstance(module, DynamicReLU):
-            _change_lines(module, sizes, draw, changes)
+    for _, layer in dynamic_layers(model):
+        for head in layer.heads():
+            _change_head(head, sizes, draw, changes)
     _run_and_fit(model, changes, inputs, damping)
     return _by_key(model, changes)
 
@@ -138,8 +127,8 @@ def _registered(module: nn.Module, *names: str) -> Iterator[Tensor]:
         yield from (tensor for tensor in found if tensor is not None)
 
 
-def _change_bank(conv: DynamicConv, draw: _Draw, changes: Changes) -> None:
-    for bank in _registered(conv, "weight", "bias"):
+def _change_banks(layer: DynamicLayer, draw: _Draw, changes: Changes) -> None:
+    for bank in _registered(layer, *layer.banks()):
         spread = float(bank.detach().float().std(correction=0))
         changes[bank] = bank.detach() + draw(bank, KERNEL_SPREAD * spread)
 
@@ -151,30 +140,15 @@ def _change_norm(norm: BatchNorm, draw: _Draw, changes: Changes) -> None:
         changes[buffer] = buffer.clone()
 
 
-def _change_attention(
-    attention: KernelAttention, sizes: dict[nn.Module, float], draw: _Draw, changes: Changes
-) -> None:
-    reach = LOGIT_SPREAD * float(attention.temperature)
-    _draw_layer(attention.fc2, reach / sizes.get(attention, 1.0), reach, draw, changes)
-
-
-def _change_lines(
-    relu: DynamicReLU, sizes: dict[nn.Module, float], draw: _Draw, changes: Changes
-) -> None:
-    _draw_layer(relu.fc2, LINE_SPREAD / sizes.get(relu, 1.0), LINE_SPREAD, draw, changes)
-    if isinstance(relu, DynamicReLUC):
-        reach = LOGIT_SPREAD * float(relu.temperature) / relu.channels**0.5
-        for weight in _registered(relu.spatial, "weight"):
-            changes[weight] = draw(weight, reach)
-
-
-def _draw_layer(
-    layer: nn.Module, weight_spread: float, bias_spread: float, draw: _Draw, changes: Changes
-) -> None:
-    for weight in _registered(layer, "weight"):
-        changes[weight] = draw(weight, weight_spread)
-    for bias in _registered(layer, "bias"):
-        changes[bias] = draw(bias, bias_spread)
+def _change_head(head: Head, sizes: dict[nn.Module, float], draw: _Draw, changes: Changes) -> None:
+    # What goes into the last layer has about the length of the hidden one, or of as many numbers
+    # of size 1.
+    usual = 1.0 if head.hidden is not None else head.last.in_features**0.5
+    length = usual if head.hidden is None else sizes.get(head.hidden, usual)
+    for weight in _registered(head.last, "weight"):
+        changes[weight] = draw(weight, head.reach / length)
+    for bias in _registered(head.last, "bias") if head.biased else ():
+        changes[bias] = draw(bias, head.reach)
 
 
 def _run_and_fit(
@@ -183,22 +157,25 @@ def _run_and_fit(
     """Run once; fit each BatchNorm to what it sees, and return the hidden layers' lengths."""
     lengths: dict[nn.Module, float] = {}
     with ExitStack() as hooks:
+        for hidden in _hidden_layers(model):
+            note = partial(_note_length, lengths)
+            hooks.callback(hidden.register_forward_hook(note).remove)
         for module in model.modules():
-            if isinstance(module, (KernelAttention, DynamicReLU)):
-                note = partial(_note_length, lengths, module)
-                hooks.callback(module.fc1.register_forward_hook(note).remove)
-            elif damping is not None and isinstance(module, BatchNorm):
+            if damping is not None and isinstance(module, BatchNorm):
                 fit = partial(_fit_norm, damping)
                 hooks.callback(module.register_forward_pre_hook(fit).remove)
         call_with(model, _by_key(model, changes), inputs)
     return lengths
 
 
-def _note_length(
-    lengths: dict[nn.Module, float], key: nn.Module, _: nn.Module, __: Any, hidden: Tensor
-) -> None:
+def _hidden_layers(model: nn.Module) -> list[nn.Module]:
+    heads = [head for _, layer in dynamic_layers(model) for head in layer.heads()]
+    return [head.hidden for head in heads if head.hidden is not None]
+
+
+def _note_length(lengths: dict[nn.Module, float], layer: nn.Module, _: Any, hidden: Tensor) -> None:
     length = torch.relu(hidden).float().square().sum(1).mean().sqrt()
-    lengths[key] = max(float(length), LEAST_LENGTH)
+    lengths[layer] = max(float(length), LEAST_LENGTH)
 
 
 def _fit_norm(damping: float, norm: nn.Module, args: tuple[Tensor, ...]) -> None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from dynsurgeon.errors import ExportError
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.messages import first_line
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.run import copied
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.run import copied
 
 State = Mapping[str, Tensor]
 

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import torch
 from torch import Tensor
 
-from dynsurgeon.measure.session import ERRORS_ONLY
+from dynsurgeon.timing.session import ERRORS_ONLY
 
 
 class Session:

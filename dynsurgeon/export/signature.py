@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_leaves
 
+from dynsurgeon.compat import tree_flatten, tree_leaves
 from dynsurgeon.errors import ConfigError, ExportError
 from dynsurgeon.export.target import Target
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.inputs import Inputs
 
 BATCH, HEIGHT, WIDTH = "batch", "height", "width"
 Axes = dict[int, str]

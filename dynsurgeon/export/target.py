@@ -137,14 +137,24 @@ class Target:
 
     @classmethod
     def candidates(
-        cls, form: str, batch: int | None, *, this_cpu: bool = False, **wishes: Any
+        cls,
+        form: str,
+        batch: int | None,
+        *,
+        this_cpu: bool = False,
+        constant: bool = False,
+        **wishes: Any,
     ) -> list[Target]:
         """Return what to try: for ``"auto"`` every form that is worth its measurement.
+
+        For ``"rule"`` it is what to try first, and what is left if the network can't be traced so.
 
         Args:
             form: As `choose` takes it, or ``"auto"``.
             batch: A fixed batch, or None.
             this_cpu: Whether the file may run on CPUs like this one alone.
+            constant: Whether every kernel of the network is a constant, so that a free batch needs
+                no Scan.
             wishes: What else `choose` takes.
 
         Raises:
@@ -152,6 +162,9 @@ class Target:
         """
         if this_cpu and form not in (AUTO, "native"):
             raise ConfigError(f"this_cpu is for form 'auto', which chooses; got form {form!r}")
+        first = ["portable"] if constant and batch is None else []
+        if form == RULE:
+            return [cls.choose(name, batch, **wishes) for name in (*first, RULE)]
         if form != AUTO:
             return [cls.choose(form, batch, **wishes)]
         names = [RULE] if batch in (None, 1) else [RULE, "scan"]

@@ -38,6 +38,19 @@ def squeeze_layer(
     return layer
 
 
+def zero_layer(
+    inputs: int,
+    outputs: int,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> nn.Linear:
+    """Build the last layer of a head: all zeros, so that the head says nothing at the start."""
+    layer = nn.Linear(inputs, outputs, device=device, dtype=dtype)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 def global_average(x: Tensor) -> Tensor:
     """Average ``(N, C, *spatial)`` over all its spatial axes to ``(N, C)``."""
     return x.mean(dim=tuple(range(2, x.dim()))) if x.dim() > 2 else x

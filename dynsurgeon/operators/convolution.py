@@ -23,16 +23,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynsurgeon.config import DynamicConvConfig
 from dynsurgeon.errors import UnsupportedModelError
 from dynsurgeon.operators.attention import KernelAttention
+from dynsurgeon.operators.bank import bank_of
+from dynsurgeon.operators.contract import StaticConv
 from dynsurgeon.operators.execution import run_dynamic_convolution
-from dynsurgeon.operators.geometry import ConvGeometry
+from dynsurgeon.operators.geometry import ConvGeometry, edges_of
+from dynsurgeon.operators.mixture import KernelMixture
+from dynsurgeon.settings import DynamicConvConfig
 
-StaticConv = nn.modules.conv._ConvNd
 
-
-class DynamicConv(nn.Module):
+class DynamicConv(KernelMixture):
     """Base of the dynamic convolutions; use `DynamicConv2d` and its siblings.
 
     Takes the arguments of the static class, then `config`. The attributes of the static class
@@ -56,8 +57,6 @@ class DynamicConv(nn.Module):
     dilation: tuple[int, ...]
     output_padding: tuple[int, ...]
     geometry: ConvGeometry
-    weight: nn.Parameter
-    bias: nn.Parameter | None
 
     def __init__(
         self,
@@ -144,26 +143,13 @@ class DynamicConv(nn.Module):
             setattr(self, name, getattr(static, name))
         self.groups, self.padding_mode = static.groups, static.padding_mode
         self.transposed, self.output_padding = static.transposed, static.output_padding
-        self._edges: list[int] | None = None
-        padding = static.padding
-        if self.padding_mode != "zeros":
-            self._edges = list(static._reversed_padding_repeated_twice)
-            padding = (0,) * len(static.kernel_size)
-        self.geometry = ConvGeometry(
-            spatial=len(static.kernel_size),
-            stride=tuple(static.stride),
-            padding=padding if isinstance(padding, str) else tuple(padding),
-            dilation=tuple(static.dilation),
-            groups=static.groups,
-            transposed=static.transposed,
-            output_padding=tuple(static.output_padding) if static.transposed else (),
-        )
+        self.geometry, self._edges = ConvGeometry.of(static), edges_of(static)
 
     @torch.no_grad()
     def _start_from(self, static: StaticConv, config: DynamicConvConfig) -> None:
-        self.weight = _bank_of(static.weight, self.experts)
+        self.weight = bank_of(static.weight, self.experts)
         if static.bias is not None:
-            self.bias = _bank_of(static.bias, self.experts)
+            self.bias = bank_of(static.bias, self.experts)
         # A constant kernel has no spread to go by, so its copies stay identical; under a zero
         # attention they would do so for ever, so it keeps the random one.
         if config.start == "zero-sum" and _varies(static.weight):
@@ -179,15 +165,6 @@ class DynamicConv(nn.Module):
         if self._edges is not None:
             x = F.pad(x, self._edges, mode=self.padding_mode)
         return run_dynamic_convolution(x, pi, self.weight, self.bias, self.geometry)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # `net.to(memory_format=torch.channels_last)` takes every 4- or 5-d weight for a kernel, and
-        # fails on a bank. It is mixed as a matrix with K rows, so that is what it shows itself as.
-        def apply_to_matrix(tensor: Tensor) -> Tensor:
-            return fn(tensor.flatten(1)).view(tensor.shape) if tensor.dim() > 2 else fn(tensor)
-
-        super()._apply(apply_to_matrix, recurse)  # type: ignore[no-untyped-call]
-        return self
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
@@ -229,11 +206,6 @@ class DynamicConvTranspose3d(DynamicConv):
     """Dynamic `torch.nn.ConvTranspose3d`; see `DynamicConv`."""
 
     static_class = nn.ConvTranspose3d
-
-
-def _bank_of(tensor: Tensor, experts: int) -> nn.Parameter:
-    bank = tensor.detach().unsqueeze(0).repeat(experts, *[1] * tensor.dim())
-    return nn.Parameter(bank, requires_grad=tensor.requires_grad)
 
 
 def _varies(tensor: Tensor) -> bool:

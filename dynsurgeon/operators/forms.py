@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -42,6 +43,23 @@ class ActivationForm:
     def smooth(self) -> bool:
         """Whether this is no maximum of lines."""
         return self.function in SMOOTH_FUNCTIONS
+
+    def compute(self, x: Tensor, slopes: Tensor | None = None) -> Tensor:
+        """Compute the static activation.
+
+        Args:
+            x: Its input.
+            slopes: The slopes of a PReLU, where they are a parameter.
+        """
+        if self.smooth:
+            return SMOOTH_FUNCTIONS[self.function](x, **self.options)
+        if slopes is not None:
+            return F.prelu(x, slopes)
+        if isinstance(self.slope, tuple):
+            return F.prelu(x, torch.tensor(self.slope, dtype=x.dtype, device=x.device))
+        if self.ceiling is not None:
+            return F.hardtanh(x, 0.0, self.ceiling)
+        return F.relu(x) if self.slope == 0 else F.leaky_relu(x, self.slope)
 
     def obstacle(self) -> str | None:
         """Return why no maximum of lines equals this activation, or None if one does."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE: dict[int, Callable[..., Tensor]] = {
@@ -16,6 +16,13 @@ _CONV_TRANSPOSE: dict[int, Callable[..., Tensor]] = {
     2: F.conv_transpose2d,
     3: F.conv_transpose3d,
 }
+
+
+def edges_of(static: nn.modules.conv._ConvNd) -> list[int] | None:
+    """Return what `F.pad` puts around the map of a convolution that pads with no zeros."""
+    if static.padding_mode == "zeros":
+        return None
+    return list(static._reversed_padding_repeated_twice)
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,21 @@ class ConvGeometry:
     groups: int
     transposed: bool = False
     output_padding: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, static: nn.modules.conv._ConvNd) -> ConvGeometry:
+        """Return the geometry of a static convolution, that of its map after `edges` is padded."""
+        spatial = len(static.kernel_size)
+        padding = static.padding if static.padding_mode == "zeros" else (0,) * spatial
+        return cls(
+            spatial=spatial,
+            stride=tuple(static.stride),
+            padding=padding if isinstance(padding, str) else tuple(padding),
+            dilation=tuple(static.dilation),
+            groups=static.groups,
+            transposed=static.transposed,
+            output_padding=tuple(static.output_padding) if static.transposed else (),
+        )
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
         """Run the static convolution with these weights and this number of groups."""

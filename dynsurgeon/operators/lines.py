@@ -36,7 +36,12 @@ def maximum_of_lines(x: Tensor, slopes: Sequence[Tensor], offsets: Sequence[Tens
         apply = larger_line if torch.compiler.is_compiling() else _LargerLine.apply
         y: Tensor = apply(x, *slopes, *offsets)
         return y
-    first, *others = [a * x + b for a, b in zip(slopes, offsets, strict=True)]
+    return upper_of([a * x + b for a, b in zip(slopes, offsets, strict=True)])
+
+
+def upper_of(lines: Sequence[Tensor]) -> Tensor:
+    """Return the largest of some lines at each place; where the first two tie, it is the second."""
+    first, *others = lines
     # One choice after the other: much cheaper than stacking the lines and reducing.
     return reduce(_upper, [*others[:1], first, *others[1:]])
 

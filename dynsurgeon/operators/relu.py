@@ -10,7 +10,8 @@ describes, bit for bit, with a live gradient. (An infinite input gives NaN, sinc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Self, TypeAlias
@@ -18,14 +19,23 @@ from typing import Any, ClassVar, Self, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.config import DynamicReLUConfig
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
-from dynsurgeon.operators.attention import global_average, squeeze_layer
+from dynsurgeon.operators.attention import HIDDEN_FLOOR, global_average, squeeze_layer
+from dynsurgeon.operators.contract import ActivationLayer, Head, Part, Shape
 from dynsurgeon.operators.forms import SMOOTH_FUNCTIONS, ActivationForm
 from dynsurgeon.operators.lines import maximum_of_lines
 from dynsurgeon.operators.overwrite import overwrite
+from dynsurgeon.operators.static import describe_activation
+from dynsurgeon.settings import DynamicReLUConfig, ShiftMaxConfig
+
+LinesConfig: TypeAlias = DynamicReLUConfig | ShiftMaxConfig
 
 Lines: TypeAlias = Callable[["DynamicReLU", Tensor], Tensor]
+
+THETA_REACH = 0.3
+"""A theta by which the lines turn a good deal, and are far from the ends of their reach."""
+
+LEARNED = "has lines that depend on its input"
 
 _forced: ContextVar[Lines | None] = ContextVar("dynsurgeon_forced_lines", default=None)
 
@@ -40,7 +50,7 @@ def forced_lines(lines: Lines) -> Iterator[None]:
         _forced.reset(token)
 
 
-class DynamicReLU(nn.Module):
+class DynamicReLU(ActivationLayer):
     """Base of the DY-ReLUs; use `DynamicReLUA`, `DynamicReLUB` or `DynamicReLUC`.
 
     Args:
@@ -60,13 +70,14 @@ class DynamicReLU(nn.Module):
 
     per_channel: ClassVar[bool]
     start_scale: ClassVar[float] = 1.0
+    default_config: ClassVar[type[LinesConfig]] = DynamicReLUConfig
     alpha: Tensor
     beta: Tensor
 
     def __init__(
         self,
         channels: int,
-        config: DynamicReLUConfig | None = None,
+        config: LinesConfig | None = None,
         *,
         form: ActivationForm | None = None,
         alpha: Tensor | None = None,
@@ -76,7 +87,7 @@ class DynamicReLU(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.config = config or DynamicReLUConfig()
+        self.config: LinesConfig = config or self.default_config()
         self.form = form or ActivationForm()
         self.channels, self.inplace = channels, inplace
         alpha = self._start_slopes() if alpha is None else alpha
@@ -87,7 +98,7 @@ class DynamicReLU(nn.Module):
         factory: dict[str, Any] = {"device": device, "dtype": dtype or torch.get_default_dtype()}
         self.register_buffer("alpha", alpha.reshape(self.pieces, -1).to(**factory))
         self.register_buffer("beta", beta.reshape(self.pieces, -1).to(**factory))
-        outputs = 2 * self.pieces * (channels if self.per_channel else 1)
+        outputs = self.rows() * (channels if self.per_channel else 1)
         self.fc1 = squeeze_layer(channels, self.config.reduction, **factory)
         self.fc2 = nn.Linear(self.fc1.out_features, outputs, **factory)
         nn.init.zeros_(self.fc2.weight)
@@ -111,8 +122,6 @@ class DynamicReLU(nn.Module):
         Raises:
             UnsupportedModelError: No DY-ReLU starts at this activation.
         """
-        from dynsurgeon.operators.table import describe_activation
-
         form = describe_activation(static)
         if reason := form.obstacle():
             kind = type(static).__name__
@@ -124,6 +133,34 @@ class DynamicReLU(nn.Module):
             module.requires_grad_(slope.requires_grad)
         module.inplace = bool(getattr(static, "inplace", False))
         return module.train(static.training)
+
+    @classmethod
+    def from_form(
+        cls,
+        form: ActivationForm,
+        channels: int,
+        config: LinesConfig,
+        *,
+        inplace: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Self:
+        """Build the DY-ReLU that computes what an activation computes on `channels` channels."""
+        return cls(channels, config, form=form, inplace=inplace, device=device, dtype=dtype)
+
+    @classmethod
+    def obstacle(cls, form: ActivationForm, config: LinesConfig) -> str | None:
+        name = form.function
+        if form.smooth and not config.smooth:
+            return (
+                f"{name} is no maximum of lines (smooth=True converts it as {name} + DY-ReLU - "
+                "ReLU)"
+            )
+        return form.obstacle()
+
+    def rows(self) -> int:
+        """Numbers that the head gives for each channel: a slope and an offset a piece."""
+        return 2 * self.pieces
 
     def _start_slopes(self) -> Tensor:
         # Further pieces lie strictly between the first two: never the maximum at the start, and,
@@ -170,6 +207,44 @@ class DynamicReLU(nn.Module):
         # Under autocast the lines are in single precision, but an activation keeps its input's.
         rows = [as_dtype(t.view(*t.shape, *ones), x.dtype) for t in (slopes, offsets)]
         return list(rows[0].unbind(1)), list(rows[1].unbind(1))
+
+    @classmethod
+    def parts(cls, config: LinesConfig) -> int:
+        return config.pieces
+
+    def added_multiply_adds(self, taken: Shape, given: Shape) -> int:
+        return self.multiply_adds(math.prod(taken[2:]))
+
+    def heads(self) -> Iterable[Head]:
+        yield Head(self.fc2, THETA_REACH, self.fc1)
+
+    def static_obstacle(self) -> str | None:
+        layers = (self.fc2.weight, self.fc2.bias)
+        return LEARNED if any(map(torch.any, layers)) else None
+
+    def static_parameters(self) -> dict[str, nn.Parameter | None]:
+        if self.form.function != "prelu":
+            return {}
+        return {"weight": nn.Parameter(self._slopes(), self.fc2.weight.requires_grad)}
+
+    def _slopes(self) -> Tensor:
+        # Three times a slope over three is not always that slope; the form remembers the slope.
+        device, dtype = self.alpha.device, self.alpha.dtype
+        slopes = torch.tensor(self.form.slope, dtype=torch.float64, device=device).view(-1)
+        same = torch.equal((self.start_scale * slopes).to(dtype), self.alpha[1])
+        return slopes.to(dtype) if same else self.alpha[1] / self.start_scale
+
+    @classmethod
+    def expected(cls, settings: Mapping[str, Any], channels: int | None) -> dict[str, Shape]:
+        return {
+            "alpha": (settings.get("pieces", -1),),
+            "fc1.weight": (-1, -1 if channels is None else channels),
+        }
+
+    def part(self, name: str, parameter: nn.Parameter) -> Part:
+        # A step moves theta by the rate times the squared length of the hidden layer.
+        factor = min(1.0, HIDDEN_FLOOR / self.fc2.in_features)
+        return Part("relu", factor, decays=parameter.dim() > 1)
 
     def multiply_adds(self, positions: int) -> int:
         """Multiply-adds a sample on a map of `positions` places."""

@@ -9,13 +9,15 @@ the static activation, to rounding.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.config import DynamicReLUConfig
-from dynsurgeon.operators.relu import DynamicReLU, as_dtype
+from dynsurgeon.operators.contract import Head, Temperature
+from dynsurgeon.operators.relu import LEARNED, DynamicReLU, as_dtype
+from dynsurgeon.settings import DynamicReLUConfig
 
 SHARE = 3
 """gamma is the number of places over this, so a uniform attention is 1 / SHARE everywhere."""
@@ -40,7 +42,7 @@ class DynamicReLUC(DynamicReLU):
         self.spatial = nn.Linear(channels, 1, **like)
         nn.init.zeros_(self.spatial.weight)
         nn.init.zeros_(self.spatial.bias)
-        tau = torch.tensor(self.config.temperature, **like)
+        tau = torch.tensor((config or DynamicReLUConfig()).temperature, **like)
         self.register_buffer("temperature", tau)
 
     def maximum_of_lines(self, x: Tensor) -> Tensor:
@@ -57,6 +59,18 @@ class DynamicReLUC(DynamicReLU):
             logits = logits.float()
         share = gamma * torch.softmax(logits, dim=-1)
         return share.clamp(max=1).view(x.shape[0], 1, *x.shape[2:])
+
+    def heads(self) -> Iterable[Head]:
+        yield from super().heads()
+        # A bias moves all places alike, which a softmax does not see.
+        yield Head(self.spatial, float(self.temperature), biased=False)
+
+    def temperatures(self) -> Iterable[Temperature]:
+        yield Temperature(self, "places")
+
+    def static_obstacle(self) -> str | None:
+        moved = bool(self.spatial.weight.any())
+        return super().static_obstacle() or (LEARNED if moved else None)
 
     def multiply_adds(self, positions: int) -> int:
         spatial = (self.channels + 2 * self.pieces * self.channels) * positions

@@ -10,9 +10,9 @@ from torch import nn
 
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
 from dynsurgeon.operators.execution import forced_form, one_by_one
-from dynsurgeon.surgery.copying import double_of
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.run import as_double
+from dynsurgeon.running.copying import double_of
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.run import as_double
 
 T = TypeVar("T")
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.messages import first_line
 from dynsurgeon.recipe import Recipe
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.observe import Call, Observer
-from dynsurgeon.surgery.run import MODES, Mode, copied, preserved, run_model, tensors_of, widened
-from dynsurgeon.surgery.unshare import unshared_activations
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.run import MODES, Mode, copied, preserved, run_model, tensors_of, widened
+from dynsurgeon.surgery.cut.unshare import unshared_activations
+from dynsurgeon.surgery.sites.observe import Call, Observer
 
 Difference = tuple[float, float]
 """Largest absolute difference, and largest absolute value of the original."""

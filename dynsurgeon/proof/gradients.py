@@ -1,7 +1,8 @@
 """Compare the gradients of what a static and a dynamic model share, in train mode.
 
 At the start both compute one function, so every parameter that was not replaced, and every input,
-has the same gradient in both. So has a replaced kernel W: since ``sum_k pi_k = 1`` at kernels
+has the same gradient in both. So has a kernel that a layer keeps, and a replaced kernel W: since
+``sum_k pi_k = 1`` at kernels
 ``W_k = W + e_k``, the gradients of the W_k sum up to that of W.
 """
 
@@ -12,17 +13,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from dynsurgeon.compat import tree_leaves
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.messages import first_line
-from dynsurgeon.operators import DynamicConv
+from dynsurgeon.operators.contract import DynamicLayer
 from dynsurgeon.proof.arbiters import arbiters
 from dynsurgeon.proof.compare import Difference, difference, relative
 from dynsurgeon.recipe import Recipe
-from dynsurgeon.surgery.functional import OPERANDS
-from dynsurgeon.surgery.inputs import Inputs
-from dynsurgeon.surgery.run import copied, preserved, tensors_of, widened
+from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.run import copied, preserved, tensors_of, widened
+from dynsurgeon.surgery.owners.functional import OPERANDS
 
 GRADIENT_TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-3}
 """Largest difference that still counts as the same gradient, by the outputs' precision.
@@ -171,26 +172,28 @@ def _pairs(
     ours: Gradients, theirs: Gradients, dynamic: nn.Module, recipe: Recipe
 ) -> Iterator[tuple[str, Tensor | None, Tensor | None]]:
     """Yield the name of each tensor that has a gradient in both models, and the two."""
-    banks = dict(_banks(dynamic, recipe))
+    banks = dict(_held(dynamic, recipe))
     replaced = tuple(f"{site.name}." for site in recipe.sites)
     for name, one in ours.items():
-        bank = banks.get(name, "")
-        if bank in theirs:
-            summed = theirs[bank]
-            yield name, one, None if summed is None else summed.sum(0)
+        held, is_bank = banks.get(name, ("", False))
+        if held in theirs:
+            found = theirs[held]
+            yield name, one, found.sum(0) if is_bank and found is not None else found
         elif name in theirs and not name.startswith(replaced):
             yield name, one, theirs[name]
 
 
-def _banks(dynamic: nn.Module, recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """Yield the name of each static kernel or bias, and that of its bank."""
+def _held(dynamic: nn.Module, recipe: Recipe) -> Iterator[tuple[str, tuple[str, bool]]]:
+    """Yield the name of each static parameter that a layer holds on: its name there, if a bank."""
     for site in recipe.sites:
-        module = dynamic.get_submodule(site.name)
-        if isinstance(module, DynamicConv):
-            owner = site.name if site.place == "module" else site.name.rpartition(".")[0]
-            names = vars(module).get(OPERANDS, ("weight", "bias"))
-            for static, bank in zip(names, ("weight", "bias"), strict=False):
-                yield f"{owner}.{static}".lstrip("."), f"{site.name}.{bank}"
+        layer = dynamic.get_submodule(site.name)
+        if not isinstance(layer, DynamicLayer):
+            continue
+        owner = site.name if site.place == "module" else site.name.rpartition(".")[0]
+        operands = dict(zip(("weight", "bias"), vars(layer).get(OPERANDS, ()), strict=False))
+        for name in layer.held():
+            static = f"{owner}.{operands.get(name, name)}".lstrip(".")
+            yield static, (f"{site.name}.{name}", name in layer.banks())
 
 
 def _difference(one: Tensor | None, other: Tensor | None) -> Difference:

@@ -11,11 +11,11 @@ from dynsurgeon.errors import ConfigError
 from dynsurgeon.proof.arbiters import Comparing, arbiters
 from dynsurgeon.proof.compare import Comparison, compare_models, relative
 from dynsurgeon.proof.gradients import GradientParity, check_gradients
-from dynsurgeon.proof.inputs import fresh_inputs
 from dynsurgeon.proof.receipt import TOLERANCES, Receipt, SiteParity
 from dynsurgeon.recipe import recipe_of
+from dynsurgeon.running.fresh import fresh_inputs
+from dynsurgeon.running.inputs import Inputs, as_inputs
 from dynsurgeon.surgery.accept import check_model, check_static
-from dynsurgeon.surgery.inputs import Inputs, as_inputs
 
 
 def check_parity(

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from dynsurgeon.compat import compiled_in_place
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
-from dynsurgeon.operators.table import DYNAMIC_OPERATORS
+from dynsurgeon.operators.contract import dynamic_layers
 
 _WRAPPERS = {
     "DataParallel": "pass `model.module`, and wrap the converted model again",
@@ -35,7 +36,7 @@ def check_model(model: nn.Module) -> None:
 
 def check_static(model: nn.Module) -> None:
     """Raise `UnsupportedModelError` if the model was converted before."""
-    count = sum(isinstance(m, tuple(DYNAMIC_OPERATORS.values())) for m in model.modules())
+    count = sum(1 for _ in dynamic_layers(model))
     if count:
         raise UnsupportedModelError(
             f"the model is already dynamic ({count} dynamic layers): convert the static model once "
@@ -55,7 +56,7 @@ def _obstacles(model: nn.Module) -> Iterator[str]:
             yield f"{name!r} is wrapped in {kind.__name__}: {_WRAPPERS[kind.__name__]}"
         if _is_quantized(kind):
             yield f"{name!r} is a quantized {kind.__name__}: convert the float model, then quantize"
-        if module._compiled_call_impl is not None:
+        if compiled_in_place(module):
             yield f"{name or type(model).__name__!r} was compiled in place: convert, then compile"
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if is_lazy(tensor):

@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.operators import DynamicConv
+from dynsurgeon.operators.contract import DynamicLayer
 
 
 def balance_banks(optimizer: Optimizer, model: nn.Module) -> RemovableHandle:
@@ -65,9 +65,9 @@ def balance_banks(optimizer: Optimizer, model: nn.Module) -> RemovableHandle:
 
 
 def _banks(module: nn.Module) -> list[nn.Parameter]:
-    if not isinstance(module, DynamicConv) or module.experts == 1:
+    if not isinstance(module, DynamicLayer) or not module.sums_to_one:
         return []
-    return [bank for bank in (module.weight, module.bias) if bank is not None]
+    return [bank for bank in module.banks().values() if len(bank) > 1]
 
 
 def _balance(grad: Tensor, factor: float) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dynsurgeon.checks import require_count
 from dynsurgeon.errors import ConfigError, TrainingError
-from dynsurgeon.surgery.run import preserved
+from dynsurgeon.running.run import preserved
 from dynsurgeon.training.feed import Batch, feed, samples_of, take_batches
 from dynsurgeon.training.moments import Estimate, Moments
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dynsurgeon.checks import require_count, require_number, require_positive
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
-from dynsurgeon.operators import DynamicConv
+from dynsurgeon.operators import KernelMixture
 from dynsurgeon.training.clusters import cluster, principal
 from dynsurgeon.training.feed import Batch
 from dynsurgeon.training.fitting import fit_attention
@@ -91,7 +91,7 @@ def calibrate(
 
 
 def _calibrate_site(
-    conv: DynamicConv, features: Tensor, entropy: float, shrinkage: float, seed: int
+    conv: KernelMixture, features: Tensor, entropy: float, shrinkage: float, seed: int
 ) -> str | None:
     """Fit one attention; return why it can't be done, or None."""
     if conv.experts == 1:
@@ -109,26 +109,20 @@ def _calibrate_site(
 
 
 @torch.no_grad()
-def _attention_on(conv: DynamicConv, features: Tensor) -> Tensor:
+def _attention_on(conv: KernelMixture, features: Tensor) -> Tensor:
     weight = conv.attention.fc1.weight
     pi: Tensor = conv.attention(features.to(weight))
     return pi.double().cpu()
 
 
-def _require_identical(convolutions: dict[str, DynamicConv]) -> None:
-    differing = [name for name, conv in convolutions.items() if not has_identical_kernels(conv)]
+def _require_identical(convolutions: dict[str, KernelMixture]) -> None:
+    differing = [name for name, conv in convolutions.items() if not conv.has_identical_kernels]
     if differing:
         shown = ", ".join(differing[:3]) + (" …" if len(differing) > 3 else "")
         raise UnsupportedModelError(
             f"the kernels of {shown} differ, so another attention would change the function: "
             "calibrate right after convert with start='identical'"
         )
-
-
-def has_identical_kernels(conv: DynamicConv) -> bool:
-    """Whether the kernels are one and the same still, so that the attention means nothing."""
-    banks = (bank for bank in (conv.weight, conv.bias) if bank is not None)
-    return not any(bool((bank != bank[:1]).any()) for bank in banks)
 
 
 def _check(

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
+from dynsurgeon.compat import tree_map
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.proof.inputs import batch_size
-from dynsurgeon.surgery.inputs import Inputs
+from dynsurgeon.running.fresh import batch_size
+from dynsurgeon.running.inputs import Inputs
 
 Batch = Any
 """A tensor; a tuple or list whose first entry is the input, as data loaders yield ``(images,

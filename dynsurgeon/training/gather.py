@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from dynsurgeon.operators import DynamicConv
+from dynsurgeon.operators import KernelMixture
 from dynsurgeon.operators.attention import global_average
 from dynsurgeon.training.batch_norm import batch_statistics, tracked_layers
 from dynsurgeon.training.feed import Batch, feed, samples_of, take_batches
@@ -23,7 +23,7 @@ Seen = dict[str, list[Tensor]]
 
 def gather(
     model: nn.Module,
-    convolutions: dict[str, DynamicConv],
+    convolutions: dict[str, KernelMixture],
     batches: Iterable[Batch],
     samples: int | None,
     statistics: Statistics,
@@ -48,7 +48,7 @@ def gather(
 
 
 @contextmanager
-def _watched(convolutions: dict[str, DynamicConv], seen: Seen) -> Iterator[None]:
+def _watched(convolutions: dict[str, KernelMixture], seen: Seen) -> Iterator[None]:
     def watch(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         seen[name].append(global_average(inputs[0].detach()).cpu())
 

@@ -12,7 +12,6 @@ squared length of the hidden layer, which grows with its width: on EfficientNet-
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
@@ -21,11 +20,7 @@ from torch import nn
 
 from dynsurgeon.checks import require_number
 from dynsurgeon.errors import ConfigError, PatternError, suggest
-from dynsurgeon.operators import DynamicConv, DynamicReLU, KernelAttention
-from dynsurgeon.operators.attention import HIDDEN_FLOOR
-
-GROUPS = ("bank", "attention", "relu", "rest")
-"""The parts of a dynamic network: kernels, their attentions, heads of the DY-ReLUs, all else."""
+from dynsurgeon.operators.contract import GROUPS, Part, dynamic_layers
 
 
 def parameter_groups(
@@ -42,10 +37,11 @@ def parameter_groups(
 
         optimizer = torch.optim.SGD(ds.parameter_groups(model, lr=0.1), momentum=0.9)
 
-    The names are ``"bank"``, ``"attention"``, ``"relu"`` (the heads of the DY-ReLUs) and
-    ``"rest"``; biases, norms and other vectors are in groups of their own, ``"bank/no-decay"`` and
-    so on, without weight decay. A group's ``"factor"`` is its rate over `lr`. Groups without
-    parameters are left out, and so are parameters that need no gradient.
+    The names are ``"bank"``, ``"attention"``, ``"relu"`` (the heads of the DY-ReLUs), ``"head"``
+    (those of other operators) and ``"rest"``; biases, norms and other vectors are in groups of
+    their own, ``"bank/no-decay"`` and so on, without weight decay. A group's ``"factor"`` is its
+    rate over `lr`. Groups without parameters are left out, and so are parameters that need no
+    gradient.
 
     Args:
         model: A converted network, wrapped for DDP or not; a static one has the rest alone.
@@ -69,12 +65,12 @@ def parameter_groups(
     _freeze(model, freeze)
     factors = {"bank": bank_factor, "attention": attention_factor, "relu": relu_factor}
     collected: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
-    for _, parameter, module, part in _parts(model):
+    for _, parameter, part in _parts(model):
         if not parameter.requires_grad:
             continue
-        given = factors.get(part)
-        factor = _default_factor(module) if given is None else given
-        key = (part, factor, _decays(parameter, module))
+        given = factors.get(part.name)
+        factor = part.factor if given is None else given
+        key = (part.name, factor, part.decays)
         collected.setdefault(key, []).append(parameter)
     order = sorted(collected, key=lambda key: (GROUPS.index(key[0]), key[1], not key[2]))
     return [
@@ -89,45 +85,22 @@ def parameter_groups(
     ]
 
 
-def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module, str]]:
-    """Yield each parameter once, as its name, itself, its module, and its part.
-
-    The module of an attention's or a head's parameters is the attention or the DY-ReLU.
-    """
-    seen: set[nn.Parameter] = set()
-    inside: dict[nn.Module, tuple[nn.Module, str]] = {}
-    for prefix, module in model.named_modules():
-        if isinstance(module, KernelAttention):
-            inside.update(dict.fromkeys(module.modules(), (module, "attention")))
-        elif isinstance(module, DynamicReLU):
-            inside.update(dict.fromkeys(module.modules(), (module, "relu")))
-        default = module, "bank" if isinstance(module, DynamicConv) else "rest"
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter not in seen:
-                seen.add(parameter)
-                full = f"{prefix}.{name}" if prefix else name
-                yield full, parameter, *inside.get(module, default)
-
-
-def _decays(parameter: nn.Parameter, module: nn.Module) -> bool:
-    if isinstance(module, DynamicConv):
-        return parameter is module.weight
-    return parameter.dim() > 1  # biases and the factors of norms are vectors
-
-
-def _default_factor(module: nn.Module) -> float:
-    if isinstance(module, DynamicConv):
-        return math.sqrt(module.experts)
-    if isinstance(module, DynamicReLU):
-        return min(1.0, HIDDEN_FLOOR / module.fc2.in_features)
-    return 1.0
+def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, Part]]:
+    """Yield each parameter once: its name, itself, and its part."""
+    inside: dict[nn.Parameter, Part] = {}
+    for _, layer in dynamic_layers(model):
+        for name, parameter in layer.named_parameters():
+            inside.setdefault(parameter, layer.part(name, parameter))
+    for name, parameter in model.named_parameters():
+        # Biases and the factors of norms are vectors.
+        yield name, parameter, inside.get(parameter) or Part("rest", decays=parameter.dim() > 1)
 
 
 def _freeze(model: nn.Module, patterns: Iterable[str]) -> None:
     if isinstance(patterns, str):
         raise ConfigError(f"freeze must be a collection of names, got the string {patterns!r}")
     for pattern in patterns:
-        chosen = [p for name, p, _, part in _parts(model) if part == pattern]
+        chosen = [p for name, p, part in _parts(model) if part.name == pattern]
         chosen = chosen or [p for name, p, *_ in _parts(model) if fnmatchcase(name, pattern)]
         if not chosen:
             known = [*GROUPS, *(name for name, *_ in _parts(model))]

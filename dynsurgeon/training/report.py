@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.errors import UnsupportedModelError
-from dynsurgeon.operators import DynamicConv
-from dynsurgeon.surgery.run import preserved
+from dynsurgeon.operators import KernelMixture
+from dynsurgeon.running.run import preserved
 from dynsurgeon.training.feed import Batch, feed, samples_of, take_batches
 
 HEADER = ("site", "K", "tau", "entropy", "varies", "spread", "share", "leads")
@@ -119,7 +119,7 @@ def attention_report(
 
 
 def summarize(
-    convolutions: dict[str, DynamicConv],
+    convolutions: dict[str, KernelMixture],
     attention: dict[str, Tensor],
     samples: int,
     notes: tuple[str, ...] = (),
@@ -138,13 +138,15 @@ def summarize(
     return AttentionReport(tuple(sites), samples, (*notes, *idle))
 
 
-def dynamic_convolutions(model: nn.Module) -> dict[str, DynamicConv]:
+def dynamic_convolutions(model: nn.Module) -> dict[str, KernelMixture]:
     """Return the dynamic convolutions of `model` by name.
 
     Raises:
         UnsupportedModelError: It has none.
     """
-    found = {name: m for name, m in model.named_modules() if isinstance(m, DynamicConv)}
+    found = {
+        name: m for name, m in model.named_modules() if isinstance(m, KernelMixture) and m.mixes
+    }
     if not found:
         raise UnsupportedModelError(
             f"this {type(model).__name__} has no dynamic convolution; convert it first"
@@ -171,7 +173,7 @@ def kernel_spread(bank: Tensor) -> float:
     return float(deviation / scale) if scale > 0 else (math.inf if deviation > 0 else 0.0)
 
 
-def _describe(name: str, conv: DynamicConv, pi: Tensor) -> SiteAttention:
+def _describe(name: str, conv: KernelMixture, pi: Tensor) -> SiteAttention:
     leads = torch.bincount(pi.argmax(1), minlength=conv.experts) / len(pi)
     return SiteAttention(
         name=name,

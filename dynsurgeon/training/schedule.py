@@ -13,7 +13,7 @@ from torch import nn
 
 from dynsurgeon.checks import require_count, require_positive
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
-from dynsurgeon.operators import DynamicReLUC, KernelAttention
+from dynsurgeon.operators.contract import temperatures
 
 
 def temperature_at(step: int, steps: int, start: float = 30.0, end: float = 1.0) -> float:
@@ -82,10 +82,8 @@ class TemperatureSchedule:
         for name, value in (("start", start), ("end", end), ("spatial_start", spatial_start)):
             require_positive(name, value)
         require_count("steps", steps)
-        self._holders = [
-            m for m in model.modules() if isinstance(m, (KernelAttention, DynamicReLUC))
-        ]
-        if not self._holders:
+        self._temperatures = temperatures(model)
+        if not self._temperatures:
             raise UnsupportedModelError(
                 "no module has a temperature: the model has no dynamic layer"
             )
@@ -118,6 +116,5 @@ class TemperatureSchedule:
     @torch.no_grad()
     def _apply(self) -> None:
         spatial = temperature_at(self.last_step, self.steps, self.spatial_start, self.end)
-        for holder in self._holders:
-            is_kernel = isinstance(holder, KernelAttention)
-            holder.temperature.fill_(self.temperature if is_kernel else spatial)
+        for each in self._temperatures:
+            each.value.fill_(self.temperature if each.over == "kernels" else spatial)

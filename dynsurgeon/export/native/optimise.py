@@ -10,8 +10,8 @@ import onnxruntime as ort
 
 from dynsurgeon.errors import ExportError
 from dynsurgeon.export.write import EXTERNAL_DATA_LIMIT, weight_bytes
-from dynsurgeon.measure.session import ERRORS_ONLY
 from dynsurgeon.messages import first_line
+from dynsurgeon.timing.session import ERRORS_ONLY
 
 NCHWC = "com.microsoft.nchwc"
 """Domain of the operators that work in blocks of channels."""

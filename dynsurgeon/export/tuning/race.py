@@ -20,9 +20,9 @@ from dynsurgeon.export.signature import tensors
 from dynsurgeon.export.target import Target
 from dynsurgeon.export.tuning.sites import Timer, Times
 from dynsurgeon.export.write import data_path
-from dynsurgeon.measure.interleave import interleaved
-from dynsurgeon.measure.session import timed_session
-from dynsurgeon.measure.store import TimeStore, times_file
+from dynsurgeon.timing.interleave import interleaved
+from dynsurgeon.timing.session import timed_session
+from dynsurgeon.timing.store import TimeStore, times_file
 
 ROUNDS, MOST_SECONDS = 21, 20.0
 """Timed rounds of whole files, and the seconds after which they end."""

@@ -13,9 +13,9 @@ import torch
 from dynsurgeon.export.forms import CONV_FORMS
 from dynsurgeon.export.forms.site import ConvSite, is_dynamic_conv
 from dynsurgeon.export.tuning.probe import probe_model
-from dynsurgeon.measure.interleave import interleaved
-from dynsurgeon.measure.session import timed_session
-from dynsurgeon.measure.store import TimeStore
+from dynsurgeon.timing.interleave import interleaved
+from dynsurgeon.timing.session import timed_session
+from dynsurgeon.timing.store import TimeStore
 
 ROUNDS, MOST_SECONDS = 15, 2.0
 """Timed rounds a shape, and the seconds after which they end."""

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from dynsurgeon.compat import transformed_by_func
+
 
 def needs_plain_operators(*tensors: Tensor) -> bool:
     """Whether autocast, `torch.jit.trace`, `torch.func` or forward-mode autograd is at work.
@@ -23,8 +25,7 @@ def needs_plain_operators(*tensors: Tensor) -> bool:
 
 
 def _transformed(tensor: Tensor) -> bool:
-    functorch: Any = torch._C._functorch
-    if functorch.is_functorch_wrapped_tensor(tensor):
+    if transformed_by_func(tensor):
         return True
     unpack: Any = forward_ad.unpack_dual
     return unpack(tensor).tangent is not None

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dynsurgeon.operators.execution.form import Gradients, LeanForm, Needs
+from dynsurgeon.operators.execution.form import Gradients, Needs
+from dynsurgeon.operators.execution.function import CallableForm
 from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.geometry import ConvGeometry
 
@@ -20,7 +21,7 @@ CHUNK_BYTES = 4_000_000
 """Size of the buffer. Of 1, 2, 4, 8 and 64 MB the fastest, or close to it, on all layers tried."""
 
 
-class Folded(LeanForm):
+class Folded(CallableForm):
     """Fold chunks of the batch into the groups; the backward mixes the kernels again."""
 
     name = "folded"

@@ -35,7 +35,7 @@ class LeanForm(ABC):
     """A form whose backward mixes again instead of keeping what the forward mixed.
 
     It keeps the input, the attention and the bank, so training takes little more memory than the
-    static network. Called like any `Form`; autograd and `torch.compile` see one operator.
+    static network.
 
     Attributes:
         name: Its name in the table of `lean`.
@@ -75,13 +75,9 @@ class LeanForm(ABC):
         """Channels of what `convolve` keeps, on the places of the output; 0 if it keeps nothing."""
         return 0
 
-    def __call__(
-        self, x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
-    ) -> Tensor:
-        """Compute ``(N, C_out, *spatial)``, differentiably."""
-        from dynsurgeon.operators.execution.function import apply
 
-        return apply(self, x, pi, weight, bias, geometry)
+BY_NAME: dict[str, LeanForm] = {}
+"""Where an operator of the graph finds a lean form by its name; `lean` fills it."""
 
 
 def layout_of(x: Tensor) -> torch.memory_format:

@@ -19,6 +19,16 @@ from dynsurgeon.operators.execution.plain import one_by_one
 from dynsurgeon.operators.geometry import ConvGeometry
 
 
+class CallableForm(LeanForm):
+    """A lean form that is called like any `Form`; autograd and the compiler see one operator."""
+
+    def __call__(
+        self, x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
+    ) -> Tensor:
+        """Compute ``(N, C_out, *spatial)``, differentiably."""
+        return apply(self, x, pi, weight, bias, geometry)
+
+
 def apply(
     form: LeanForm,
     x: Tensor,

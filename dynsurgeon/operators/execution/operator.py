@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynsurgeon.operators.execution.form import LeanForm, Needs, layout_of
-from dynsurgeon.operators.execution.lean import LEAN_FORMS
+from dynsurgeon.operators.execution.form import BY_NAME, LeanForm, Needs, layout_of
 from dynsurgeon.operators.geometry import ConvGeometry
 
 
@@ -41,7 +40,7 @@ def lean_conv(
 ) -> tuple[Tensor, Tensor]:
     """Return the output and what the form keeps, empty where that is nothing."""
     geometry = _geometry(stride, padding, dilation, groups, transposed, output_padding)
-    y, kept = LEAN_FORMS[form].output(x, pi, weight, geometry)
+    y, kept = BY_NAME[form].output(x, pi, weight, geometry)
     return y, x.new_empty(0) if kept is None else kept
 
 
@@ -62,7 +61,7 @@ def _(
     sizes = geometry.out_sizes(x, weight)
     layout: Any = {"memory_format": layout_of(x), "dtype": x.dtype, "device": x.device}
     y = torch.empty((x.shape[0], geometry.out_channels(weight[0]), *sizes), **layout)
-    channels = LEAN_FORMS[form].kept_channels(weight, geometry)
+    channels = BY_NAME[form].kept_channels(weight, geometry)
     return y, torch.empty((x.shape[0], channels, *sizes), **layout) if channels else x.new_empty(0)
 
 
@@ -84,7 +83,7 @@ def lean_conv_backward(
     """Return the gradients of input, attention and bank."""
     geometry = _geometry(stride, padding, dilation, groups, transposed, output_padding)
     needs = Needs(x=True, pi=True, weight=True)
-    by_x, by_pi, by_weight = LEAN_FORMS[form].gradients(
+    by_x, by_pi, by_weight = BY_NAME[form].gradients(
         grad, x, pi, weight, kept if kept.numel() else None, geometry, needs
     )
     assert by_x is not None

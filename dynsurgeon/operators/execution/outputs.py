@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from dynsurgeon.operators.execution.columns import unfold
-from dynsurgeon.operators.execution.form import Gradients, LeanForm, Needs, layout_of
+from dynsurgeon.operators.execution.form import Gradients, Needs, layout_of
+from dynsurgeon.operators.execution.function import CallableForm
 from dynsurgeon.operators.geometry import ConvGeometry
 
 
-class Outputs(LeanForm):
+class Outputs(CallableForm):
     """Mix the maps of all kernels; keeps these K maps for the backward."""
 
     name = "outputs"

@@ -9,12 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dynsurgeon.operators.execution.form import Gradients, LeanForm, Needs, layout_of
+from dynsurgeon.operators.execution.form import Gradients, Needs, layout_of
+from dynsurgeon.operators.execution.function import CallableForm
 from dynsurgeon.operators.execution.mixing import mix, unmix
 from dynsurgeon.operators.geometry import ConvGeometry
 
 
-class Separate(LeanForm):
+class Separate(CallableForm):
     """Convolve sample by sample; the backward mixes the kernels again."""
 
     name = "separate"

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from dynsurgeon.operators.execution.columns import refold, unfold
-from dynsurgeon.operators.execution.form import Gradients, LeanForm, Needs
+from dynsurgeon.operators.execution.form import Gradients, Needs
+from dynsurgeon.operators.execution.function import CallableForm
 from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.geometry import ConvGeometry
 
@@ -22,7 +23,7 @@ TILE_BYTES = 8_000_000
 cache; both measured slower on most layers of resnet18 (32 MB of third-level cache)."""
 
 
-class Tiled(LeanForm):
+class Tiled(CallableForm):
     """Multiply per-sample matrices, tile by tile; the backward mixes and unfolds again."""
 
     name = "tiled"

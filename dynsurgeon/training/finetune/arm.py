@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynsurgeon.surgery.randomness import seed_random
+from dynsurgeon.running.randomness import seed_random
 from dynsurgeon.training.batch_norm import (
     BatchNorm,
     Estimates,

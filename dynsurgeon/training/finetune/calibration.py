@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.operators import DynamicConv, KernelAttention
+from dynsurgeon.operators import KernelAttention, KernelMixture
 from dynsurgeon.training.batch_norm import BatchNorm, estimate, lags, tracked_layers
-from dynsurgeon.training.calibrate import calibrate, has_identical_kernels
+from dynsurgeon.training.calibrate import calibrate
 from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.listener import Listener, watched
 from dynsurgeon.training.finetune.loading import even_batches, plain_batches
@@ -116,9 +116,9 @@ def is_fresh(model: nn.Module) -> bool:
 
     Sites of one kernel don't count: there is nothing to choose.
     """
-    convolutions = [m for m in model.modules() if isinstance(m, DynamicConv) and m.experts > 1]
+    convolutions = [m for m in model.modules() if isinstance(m, KernelMixture) and m.experts > 1]
     return bool(convolutions) and all(
-        has_identical_kernels(conv) and not _was_fitted(conv.attention) for conv in convolutions
+        conv.has_identical_kernels and not _was_fitted(conv.attention) for conv in convolutions
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.measure.interleave import interleaved
+from dynsurgeon.timing.interleave import interleaved
 
 SECONDS, ROUNDS = 10.0, 50
 """Bounds of the measurement."""

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.measure.noise import SPREAD_LIMIT
 from dynsurgeon.recipe import recipe_of
-from dynsurgeon.surgery.copying import copy_of
-from dynsurgeon.surgery.randomness import forked_random
+from dynsurgeon.running.copying import copy_of
+from dynsurgeon.running.randomness import forked_random
+from dynsurgeon.timing.noise import SPREAD_LIMIT
 from dynsurgeon.training.finetune.arm import Arm
 from dynsurgeon.training.finetune.batch_norm import lag_notes
 from dynsurgeon.training.finetune.calibration import calibrate_start
@@ -24,8 +24,8 @@ from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.launch import accelerators, check_classes, check_parts
 from dynsurgeon.training.finetune.listener import Listener, Setup
 from dynsurgeon.training.finetune.loading import Sharing
-from dynsurgeon.training.finetune.rate_probe import RateProbe, probe_rates
-from dynsurgeon.training.finetune.results import FinetuneResult, Gain, Score
+from dynsurgeon.training.finetune.rate_probe import probe_rates
+from dynsurgeon.training.finetune.results import FinetuneResult, Gain, RateProbe, Score
 from dynsurgeon.training.finetune.run import Run, progress_from
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 from dynsurgeon.training.finetune.setup import describe

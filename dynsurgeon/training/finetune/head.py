@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.errors import UnsupportedModelError
-from dynsurgeon.surgery.randomness import forked_random, seed_random
-from dynsurgeon.surgery.run import MODES, run_model
+from dynsurgeon.running.randomness import forked_random, seed_random
+from dynsurgeon.running.run import MODES, run_model
 from dynsurgeon.training.finetune.seeds import seed_of
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from dynsurgeon.compat import accelerate_is_unused, forget_accelerate
 from dynsurgeon.errors import ConfigError, DataError
-from dynsurgeon.surgery.run import run_model
+from dynsurgeon.running.run import run_model
 from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.head import count_classes
 from dynsurgeon.training.finetune.loading import Sharing
@@ -33,7 +34,6 @@ def accelerators(settings: FinetuneSettings, count: int) -> Iterator[list[Accele
     """
     try:
         from accelerate import Accelerator
-        from accelerate.state import AcceleratorState
     except ImportError as error:
         raise ConfigError(
             "training needs Accelerate, which is not installed; pip install 'dynsurgeon[train]'"
@@ -41,7 +41,7 @@ def accelerators(settings: FinetuneSettings, count: int) -> Iterator[list[Accele
     cpu = settings.cpu or not torch.accelerator.is_available()
     if settings.precision == "fp16" and cpu:
         raise ConfigError("fp16 needs a GPU; on the CPU choose bf16, or no")
-    fresh = AcceleratorState._shared_state == {}
+    fresh = accelerate_is_unused()
     try:
         with _explained():
             engines = [
@@ -56,7 +56,7 @@ def accelerators(settings: FinetuneSettings, count: int) -> Iterator[list[Accele
         yield engines
     finally:
         if fresh:
-            _reset()
+            forget_accelerate()
 
 
 @contextmanager
@@ -65,18 +65,6 @@ def _explained() -> Iterator[None]:
         yield
     except ValueError as error:
         raise ConfigError(f"Accelerate can't be set up so: {error}") from error
-
-
-def _reset() -> None:
-    # What Accelerate knows is one for the process, which could never again train with another
-    # precision or on another device. A group of processes stays.
-    from accelerate.state import AcceleratorState, GradientState, PartialState
-
-    alone = PartialState().num_processes == 1
-    AcceleratorState._reset_state()
-    GradientState._reset_state()
-    if alone:
-        PartialState._reset_state()
 
 
 def _check(engine: Accelerator, settings: FinetuneSettings) -> None:

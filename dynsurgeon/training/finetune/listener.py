@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from dynsurgeon.training.finetune.results import Epoch, Score
+from dynsurgeon.training.finetune.results import Epoch, RateProbe, Score
 
 if TYPE_CHECKING:
-    from dynsurgeon.training.finetune.rate_probe import RateProbe
     from dynsurgeon.training.report import AttentionReport
 
 Item = TypeVar("Item")

@@ -8,7 +8,6 @@ own statistics; the validation set plays no part.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,14 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynsurgeon.errors import TrainingError
-from dynsurgeon.surgery.copying import copy_of
-from dynsurgeon.surgery.randomness import seed_random
+from dynsurgeon.running.copying import copy_of
+from dynsurgeon.running.randomness import seed_random
 from dynsurgeon.training.batch_norm import batch_statistics, tracked_layers
 from dynsurgeon.training.finetune.arm import train_mode
 from dynsurgeon.training.finetune.data import Images, TrainingData
 from dynsurgeon.training.finetune.listener import Listener
 from dynsurgeon.training.finetune.loading import Sharing, load_batches
 from dynsurgeon.training.finetune.rates import make_optimizer, rate_factor, set_rate
+from dynsurgeon.training.finetune.results import RateProbe
 from dynsurgeon.training.finetune.seeds import order_of, seed_of
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 
@@ -42,36 +42,6 @@ HELD, HELD_BATCH = 256, 64
 
 ROUND = -1
 """Augmentation is drawn as in epochs that no run has: this one, and those before it."""
-
-
-@dataclass(frozen=True)
-class RateProbe:
-    """What short runs said of learning rates.
-
-    Attributes:
-        rates: The rates that were tried, in order.
-        losses: Mean cross entropy after each run, on held-out training images; None where it is no
-            finite number.
-        chosen: The rate that was taken: see `choose`.
-        steps: Steps of each run.
-        samples: Number of held-out images.
-    """
-
-    rates: tuple[float, ...]
-    losses: tuple[float | None, ...]
-    chosen: float
-    steps: int
-    samples: int
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> RateProbe:
-        """Build it from `dataclasses.asdict`."""
-        rest = {name: values[name] for name in ("chosen", "steps", "samples")}
-        return cls(rates=tuple(values["rates"]), losses=tuple(values["losses"]), **rest)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {**asdict(self), "rates": list(self.rates), "losses": list(self.losses)}
 
 
 def probe_rates(

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.operators import DynamicConv, DynamicReLU, DynamicReLUC, KernelAttention
+from dynsurgeon.operators.contract import is_dynamic, temperatures
 from dynsurgeon.training.bank_steps import balance_banks
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 from dynsurgeon.training.groups import parameter_groups
@@ -56,7 +56,7 @@ def _bank_factor(settings: FinetuneSettings) -> float | None:
 
 def _freeze(model: nn.Module, settings: FinetuneSettings) -> tuple[str, ...]:
     # A static network has none of the groups that the dynamic one has, nor all of its names.
-    if any(isinstance(module, DynamicConv | DynamicReLU) for module in model.modules()):
+    if is_dynamic(model):
         return settings.freeze
     names = ["rest", *(name for name, _ in model.named_parameters())]
     return tuple(p for p in settings.freeze if any(fnmatchcase(name, p) for name in names))
@@ -69,9 +69,9 @@ def make_schedule(
 
     It begins where the network's own temperature is, unless the settings say otherwise.
     """
-    modules = list(model.modules())
-    kernel = [float(m.temperature) for m in modules if isinstance(m, KernelAttention)]
-    spatial = [float(m.temperature) for m in modules if isinstance(m, DynamicReLUC)]
+    found = temperatures(model)
+    kernel = [float(each.value) for each in found if each.over == "kernels"]
+    spatial = [float(each.value) for each in found if each.over == "places"]
     end = settings.temperature_end
     if end is None or not (kernel or spatial):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dynsurgeon.training.finetune.cost import Cost
-    from dynsurgeon.training.finetune.rate_probe import RateProbe
     from dynsurgeon.training.report import AttentionReport
 
 
@@ -86,6 +86,36 @@ class Epoch:
         }
         lag = dict(values.get("lag", {}))
         return cls(values["number"], parts["train"], parts["val"], values["temperature"], lag)
+
+
+@dataclass(frozen=True)
+class RateProbe:
+    """What short runs said of learning rates.
+
+    Attributes:
+        rates: The rates that were tried, in order.
+        losses: Mean cross entropy after each run, on held-out training images; None where it is no
+            finite number.
+        chosen: The rate that was taken: see `choose`.
+        steps: Steps of each run.
+        samples: Number of held-out images.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float | None, ...]
+    chosen: float
+    steps: int
+    samples: int
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RateProbe:
+        """Build it from `dataclasses.asdict`."""
+        rest = {name: values[name] for name in ("chosen", "steps", "samples")}
+        return cls(rates=tuple(values["rates"]), losses=tuple(values["losses"]), **rest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "rates": list(self.rates), "losses": list(self.losses)}
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from dynsurgeon.training.finetune.evaluate import evaluate
 from dynsurgeon.training.finetune.listener import Listener
 from dynsurgeon.training.finetune.loading import Sharing, steps_an_epoch, training_batches
 from dynsurgeon.training.finetune.meter import Meter
-from dynsurgeon.training.finetune.rate_probe import RateProbe
-from dynsurgeon.training.finetune.results import Epoch, Gain, Score
+from dynsurgeon.training.finetune.results import Epoch, Gain, RateProbe, Score
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 from dynsurgeon.training.report import AttentionReport
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from dynsurgeon.errors import RestoreError
-from dynsurgeon.surgery.restore import restore
+from dynsurgeon.surgery.cut.restore import restore
 
 
 def static_twin(dynamic: nn.Module) -> nn.Module:

@@ -1,0 +1,54 @@
+"""``dynsurgeon export``: a saved dynamic network to ONNX, in another form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from dynsurgeon.errors import StorageError
+
+from ..options.shared import Callable, Directory, Force, Json, OnnxOptions
+from ..output import ONNX
+from ..render import print_json, say, steps
+from ..work.onnx_report import told
+
+EXAMPLES = (
+    "dynsurgeon export resnet18-dynamic --batch 1 -o resnet18-batch1.onnx",
+    "dynsurgeon export resnet18-dynamic --form auto --this-cpu -o fastest-here.onnx",
+    "dynsurgeon export resnet18-dynamic --dynamic-size --half --force",
+    "dynsurgeon export mynet-dynamic --model net.py:build",
+)
+
+
+def run(
+    directory: Directory,
+    onnx: OnnxOptions,
+    output: Annotated[
+        Path | None,
+        Option("--output", "-o", metavar="FILE", help="The file. Default: DIR/model.onnx."),
+    ] = None,
+    model: Callable = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Write the dynamic network in DIR as ONNX, verified in onnxruntime."""
+    path = output or directory / ONNX
+    if path.exists() and not force:
+        raise StorageError(f"'{path}' is already there; pass --force to replace it, or another -o")
+    with steps() as step:
+        from ..work.conversion import export_document, update_receipt
+        from ..work.loading import reload_subject
+
+        step(f"loading {directory}")
+        subject = reload_subject(directory, model)
+        step("exporting to ONNX, and verifying in onnxruntime")
+        document = export_document(subject, subject.model, path, onnx)
+        if path.resolve() == (directory / ONNX).resolve():
+            update_receipt(directory, {"onnx": document})
+    if json:
+        print_json({**document, "path": str(path)})
+        return
+    for line in told(document, path):
+        say(line)

@@ -1,0 +1,55 @@
+"""``dynsurgeon verify``: what lies in a directory, proven again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..options.shared import Callable, Directory, Json
+from ..output import ONNX
+from ..render import print_json, print_table, say, steps
+
+EXAMPLES = (
+    "dynsurgeon verify resnet18-dynamic",
+    "dynsurgeon verify mynet-dynamic --model net.py:build --json",
+)
+HEADER = ("check", "batch", "max difference", "result")
+
+
+def run(directory: Directory, model: Callable = None, json: Json = False) -> None:
+    """Load the dynamic network in DIR, and compare its ONNX file with it.
+
+    Damaged files end in exit code 6, a file that computes something else in 3.
+    """
+    with steps() as step:
+        from ..work.loading import reload_subject
+        from ..work.verification import verify_directory
+
+        step(f"loading {directory}")
+        subject = reload_subject(directory, model)
+        step("verifying in onnxruntime")
+        document = verify_directory(directory, subject)
+    if json:
+        print_json({"directory": str(directory), **document})
+        return
+    say(f"{directory}: {document['model']['model']}, {document['sites']} dynamic sites, intact")
+    if "finetuned" in document["model"]:
+        say("it was fine-tuned: its function is no longer the original's, on purpose")
+    _print_checks(document["onnx"])
+
+
+def _result(check: dict[str, Any]) -> str:
+    return "passed, by float64" if "float64_rel" in check else "passed"
+
+
+def _print_checks(found: dict[str, Any] | None) -> None:
+    if found is None:
+        say(f"no {ONNX} to verify; dynsurgeon export writes one")
+        return
+    rows = [
+        (check["name"], str(check["batch"]), f"{check['max_rel']:.2g}", _result(check))
+        for check in found["checks"]
+    ]
+    print_table(HEADER, rows)
+    for note in found["notes"]:
+        say(f"note: {note}")
+    say(f"{ONNX} computes what the network computes: max difference {found['max_rel']:.2g}")

@@ -1,0 +1,1 @@
+"""Options in groups, and what their words mean."""

@@ -1,0 +1,54 @@
+"""What images are normalised with, from an option and from what the network was trained with."""
+
+from __future__ import annotations
+
+from dynsurgeon.errors import ConfigError, StorageError
+from dynsurgeon.models.names import source_of
+from dynsurgeon.training.finetune.data import Statistics
+from dynsurgeon.training.finetune.transforms import IMAGENET
+
+from .loading import Subject
+
+NONE = ((0.0,), (1.0,))
+
+
+def statistics_of(option: str, subject: Subject) -> Statistics | None:
+    """Return mean and deviation of each channel, or None to measure them on the data.
+
+    ``auto`` takes those of an earlier fine-tuning, those that torchvision's or timm's weights were
+    trained with, and else the data's: nobody knows those of a user's own network.
+
+    Raises:
+        ConfigError: The option is neither a word that is known nor numbers.
+        StorageError: The recipe says something that is no mean and deviation.
+    """
+    if option == "auto":
+        return _known(subject)
+    words = {"imagenet": IMAGENET, "data": None, "none": NONE}
+    if option in words:
+        return words[option]
+    try:
+        mean, std = (tuple(map(float, part.split(","))) for part in option.split("/"))
+    except ValueError as error:
+        raise ConfigError(
+            "--normalize takes auto, imagenet, data, none, or numbers as in 0.5,0.5,0.5/0.2,0.2,0.2"
+            f", got {option!r}"
+        ) from error
+    return mean, std
+
+
+def _known(subject: Subject) -> Statistics | None:
+    origin = subject.origin
+    if "finetuned" in origin:
+        try:
+            before = origin["finetuned"]["preprocessing"]
+            return tuple(map(float, before["mean"])), tuple(map(float, before["std"]))
+        except (TypeError, KeyError, ValueError) as error:
+            raise StorageError("the recipe has no valid preprocessing; pass --normalize") from error
+    source = source_of(origin["model"])
+    if origin.get("weights") == "random" or source == "callable" or origin["input_size"][0] != 3:
+        return None
+    settings = getattr(subject.model, "pretrained_cfg", None) or {}
+    if source == "timm" and {"mean", "std"} <= settings.keys():
+        return settings["mean"], settings["std"]
+    return IMAGENET

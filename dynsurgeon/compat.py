@@ -1,0 +1,72 @@
+"""What is used of torch and Accelerate beyond their public names: each named here, and tested.
+
+Another version may move or drop any of it. Not here are the base classes and the registries of
+`nn.Module` (``_ConvNd``, ``_parameters``), which half the world builds on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+from torch.utils._pytree import (
+    GetAttrKey,
+    KeyEntry,
+    register_pytree_node,
+    tree_flatten,
+    tree_leaves,
+    tree_map,
+)
+
+__all__ = [
+    "TRACED_CONSTANT",
+    "GetAttrKey",
+    "KeyEntry",
+    "accelerate_is_unused",
+    "compiled_in_place",
+    "forget_accelerate",
+    "is_traceable_wrapper_subclass",
+    "register_pytree_node",
+    "transformed_by_func",
+    "tree_flatten",
+    "tree_leaves",
+    "tree_map",
+]
+
+TRACED_CONSTANT = "_tensor_constant"
+"""Begin of the names under which torch.fx keeps tensors that a forward makes while it is traced."""
+
+
+def transformed_by_func(tensor: Tensor) -> bool:
+    """Whether a transformation of `torch.func` is at work on a tensor."""
+    functorch: Any = torch._C._functorch
+    return bool(functorch.is_functorch_wrapped_tensor(tensor))
+
+
+def compiled_in_place(module: nn.Module) -> bool:
+    """Whether ``module.compile()`` was called."""
+    return module._compiled_call_impl is not None
+
+
+def accelerate_is_unused() -> bool:
+    """Whether this process has made no `Accelerator` yet."""
+    from accelerate.state import AcceleratorState
+
+    return bool(AcceleratorState._shared_state == {})
+
+
+def forget_accelerate() -> None:
+    """Let the next `Accelerator` of this process be set up in another way.
+
+    What Accelerate knows is one for the process, which could never again train with another
+    precision or on another device. A group of processes stays.
+    """
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    alone = PartialState().num_processes == 1
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+    if alone:
+        PartialState._reset_state()

@@ -1,0 +1,60 @@
+"""What layers answer that mix their kernels by an attention, a softmax with a temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from dynsurgeon.operators.attention import KernelAttention
+from dynsurgeon.operators.bank import BankLayer
+from dynsurgeon.operators.contract import Head, Part, Temperature
+
+
+class KernelMixture(BankLayer):
+    """A convolution with K kernels and a `KernelAttention` over them.
+
+    Attributes:
+        attention: The attention, with the temperature as its buffer. An `ODConv` of one kernel
+            has none.
+    """
+
+    attention: KernelAttention
+
+    @property
+    def mixes(self) -> bool:
+        """Whether there is an attention."""
+        return "attention" in self._modules
+
+    def attention_multiply_adds(self, positions: int) -> int:
+        return self.attention.multiply_adds(positions)
+
+    def heads(self) -> Iterable[Head]:
+        if self.mixes:
+            attention = self.attention
+            yield Head(attention.fc2, float(attention.temperature), attention.fc1)
+
+    def static_obstacle(self) -> str | None:
+        if self.has_identical_kernels or not bool(self.attention.fc2.weight.any()):
+            return None
+        return f"has {self.experts} kernels that differ, and attention that depends on its input"
+
+    def static_parameters(self) -> dict[str, nn.Parameter | None]:
+        return {"weight": self._mixed(self.weight), "bias": self._mixed(self.bias)}
+
+    def _mixed(self, bank: nn.Parameter | None) -> nn.Parameter | None:
+        if bank is None or self.has_identical_kernels:
+            return self.first(bank)
+        logits = self.attention.fc2.bias / self.attention.temperature
+        kernel = (torch.softmax(logits, dim=0) @ bank.flatten(1)).view_as(bank[0])
+        return nn.Parameter(kernel, bank.requires_grad)
+
+    def temperatures(self) -> Iterable[Temperature]:
+        if self.mixes:
+            yield Temperature(self.attention, "kernels")
+
+    def part(self, name: str, parameter: nn.Parameter) -> Part:
+        if name.startswith("attention."):
+            return Part("attention", decays=parameter.dim() > 1)
+        return super().part(name, parameter)

@@ -1,0 +1,203 @@
+"""Omni-dimensional dynamic convolution (arXiv 2209.07947, equation 4).
+
+    W(x) = sum_k a_k(x) * a_f(x) a_c(x) a_s(x) W_k
+
+a_k is dynamic convolution's softmax over kernels, the others are ``2 sigmoid`` of one hidden layer:
+a filter's, an input channel's, and a place's of the kernel, exactly 1 at the start. Filters and
+channels are scaled on the maps, as the authors' code does it; with ``space=False`` and one kernel
+the kernel is a constant, and `ScaledConv` is what that is.
+
+The authors' code shares the hidden layer with a_k, lets a temperature flatten the sigmoids, starts
+them at 1/2, leaves out a_f in depthwise layers, and puts a BatchNorm into the head, which fails in
+training at batch 1. None of this is here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynsurgeon.operators.attention import (
+    KernelAttention,
+    global_average,
+    squeeze_layer,
+    zero_layer,
+)
+from dynsurgeon.operators.bank import bank_of
+from dynsurgeon.operators.constant import doubled_sigmoid
+from dynsurgeon.operators.contract import Head, Part, Shape, StaticConv
+from dynsurgeon.operators.execution import run_dynamic_convolution
+from dynsurgeon.operators.execution.mixing import mix
+from dynsurgeon.operators.execution.plain import stacked
+from dynsurgeon.operators.geometry import ConvGeometry, edges_of
+from dynsurgeon.operators.mixture import KernelMixture
+from dynsurgeon.operators.scale import THETA_REACH
+from dynsurgeon.settings import ODConvConfig
+
+
+class ODConv(KernelMixture):
+    """Omni-dimensional dynamic convolution.
+
+    Args:
+        static: The convolution that it starts from.
+        config: How many kernels, and which factors.
+    """
+
+    def __init__(self, static: StaticConv, config: ODConvConfig | None = None) -> None:
+        super().__init__()
+        config = config or ODConvConfig()
+        self.experts = config.experts
+        self.in_channels, self.out_channels = static.in_channels, static.out_channels
+        self.kernel_size, self.padding_mode = static.kernel_size, static.padding_mode
+        self.geometry, self._edges = ConvGeometry.of(static), edges_of(static)
+        self.weight = bank_of(static.weight, self.experts)
+        bias = None if static.bias is None else bank_of(static.bias, self.experts)
+        self.register_parameter("bias", bias)
+        self._build_heads(config)
+        for parameter in self.parameters():
+            if parameter is not self.bias:
+                parameter.requires_grad_(static.weight.requires_grad)
+        self.train(static.training)
+
+    def _build_heads(self, config: ODConvConfig) -> None:
+        device, dtype = self.weight.device, self.weight.dtype
+        if self.experts > 1:
+            self.attention = KernelAttention(
+                self.in_channels,
+                self.experts,
+                reduction=config.reduction,
+                temperature=config.temperature,
+                device=device,
+                dtype=dtype,
+            )
+        places = math.prod(self.kernel_size)
+        wanted = {
+            "fc_filters": self.out_channels if config.filters else 0,
+            "fc_channels": self.in_channels if config.channels else 0,
+            "fc_places": places if config.space and places > 1 else 0,
+        }
+        self.fc1 = None
+        if any(wanted.values()):
+            self.fc1 = squeeze_layer(self.in_channels, config.reduction, device, dtype)
+        for name, size in wanted.items():
+            hidden = 0 if self.fc1 is None else self.fc1.out_features
+            self.register_module(name, zero_layer(hidden, size, device, dtype) if size else None)
+
+    @classmethod
+    def from_static(cls, static: StaticConv, config: ODConvConfig | None = None) -> Self:
+        """Build the layer that computes what `static` computes."""
+        return cls(static, config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == self.geometry.spatial + 1:
+            return self.forward(x.unsqueeze(0)).squeeze(0)
+        pi = self.attention(x) if self.mixes else x.new_ones(x.shape[0], 1)
+        scales = self._scales(x)
+        x = _scaled(x, scales.get("fc_channels"))
+        if self._edges is not None:
+            x = F.pad(x, self._edges, mode=self.padding_mode)
+        places = scales.get("fc_places")
+        if places is not None:
+            y = self._convolve(x, pi, places)
+        elif self.mixes:
+            y = run_dynamic_convolution(x, pi, self.weight, self.bias, self.geometry)
+        else:
+            bias = None if self.bias is None else self.bias[0]
+            y = self.geometry.convolve(x, self.weight[0], bias, self.geometry.groups)
+        return _scaled(y, scales.get("fc_filters"))
+
+    def _scales(self, x: Tensor) -> dict[str, Tensor]:
+        """Return each factor ``(N, …)`` that there is, by its layer."""
+        if self.fc1 is None:
+            return {}
+        hidden = torch.relu(self.fc1(global_average(x)))
+        return {name: doubled_sigmoid(layer(hidden)) for name, layer in self._last_layers()}
+
+    def _last_layers(self) -> Iterable[tuple[str, nn.Linear]]:
+        for name in ("fc_filters", "fc_channels", "fc_places"):
+            layer = self._modules[name]
+            if isinstance(layer, nn.Linear):
+                yield name, layer
+
+    def _convolve(self, x: Tensor, pi: Tensor, places: Tensor) -> Tensor:
+        """Convolve each sample with its own mixture, its places scaled."""
+        y = self._by_places(x, pi, places) if _is_free(x) else self._by_groups(x, pi, places)
+        if self.bias is None:
+            return y
+        biases = mix(pi, self.bias) if self.mixes else self.bias
+        return y + biases.view(-1, self.out_channels, *[1] * self.geometry.spatial).to(y.dtype)
+
+    def _by_groups(self, x: Tensor, pi: Tensor, places: Tensor) -> Tensor:
+        """Fold the batch into the groups of one convolution."""
+        batch, kernel = len(x), self.weight.shape[1:]
+        mixed = mix(pi, self.weight.flatten(1)) if self.mixes else self.weight.flatten(1)
+        ones = [1] * (len(kernel) - self.geometry.spatial)
+        scale = places.view(batch, *ones, *kernel[-self.geometry.spatial :]).to(mixed.dtype)
+        kernels = (mixed.view(-1, *kernel) * scale).flatten(0, 1)
+        folded = x.reshape(1, batch * x.shape[1], *x.shape[2:])
+        y = self.geometry.convolve(folded, kernels.to(x.dtype), None, batch * self.geometry.groups)
+        return y.view(batch, -1, *y.shape[2:])
+
+    def _by_places(self, x: Tensor, pi: Tensor, places: Tensor) -> Tensor:
+        """Convolve once for each kernel and place: dear, but the same graph for every batch."""
+        count = places.shape[1]
+        masks = torch.eye(count, dtype=self.weight.dtype, device=x.device)
+        masks = masks.view(count, 1, 1, *self.kernel_size)
+        kernels = (self.weight.unsqueeze(1) * masks).flatten(0, 1)
+        shares = (pi.unsqueeze(2) * places.unsqueeze(1)).flatten(1)
+        # An empty first kernel makes the shares sum to 1, as the form of execution wants it.
+        bank = torch.cat([torch.zeros_like(kernels[:1]), kernels])
+        shares = torch.cat([1 - shares.sum(1, keepdim=True), shares], 1)
+        return stacked(x, shares.to(x.dtype), bank, None, self.geometry)
+
+    def heads(self) -> Iterable[Head]:
+        yield from super().heads()
+        for _, layer in self._last_layers():
+            yield Head(layer, THETA_REACH, self.fc1)
+
+    def static_obstacle(self) -> str | None:
+        moved = any(bool(p.any()) for _, layer in self._last_layers() for p in layer.parameters())
+        return "has scales that depend on its input" if moved else super().static_obstacle()
+
+    @classmethod
+    def kernels(cls, config: ODConvConfig) -> int:
+        return config.experts if config.experts > 1 or config.space else 0
+
+    @classmethod
+    def parts(cls, config: ODConvConfig) -> int:
+        return max(config.experts, 2)
+
+    def added_multiply_adds(self, taken: Shape, given: Shape) -> int:
+        layers = dict(self._last_layers())
+        heads = sum(layer.weight.numel() for layer in layers.values())
+        maps = 0 if self.fc1 is None else math.prod(taken[1:]) + self.fc1.weight.numel()
+        maps += math.prod(taken[1:]) if "fc_channels" in layers else 0
+        maps += math.prod(given[1:]) if "fc_filters" in layers else 0
+        maps += self.weight[0].numel() if "fc_places" in layers else 0
+        mixing = super().added_multiply_adds(taken, given) if self.mixes else 0
+        return mixing + heads + maps
+
+    def part(self, name: str, parameter: nn.Parameter) -> Part:
+        if name.startswith("fc"):
+            return Part("head", decays=parameter.dim() > 1)
+        return super().part(name, parameter)
+
+    def extra_repr(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        return f"{text}, bias={self.bias is not None}, experts={self.experts}"
+
+
+def _is_free(x: Tensor) -> bool:
+    """Whether no groups can be made of the batch: it is empty, or free in a traced graph."""
+    return isinstance(x.shape[0], torch.SymInt) or x.shape[0] == 0
+
+
+def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
+    if scale is None:
+        return x
+    return x * scale.view(*scale.shape, *[1] * (x.dim() - 2)).to(x.dtype)

@@ -1,0 +1,1 @@
+"""The cut itself: static modules become dynamic ones, and static again."""

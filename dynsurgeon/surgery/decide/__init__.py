@@ -1,0 +1,1 @@
+"""What each site becomes, or why it stays, and what that costs: a plan."""

@@ -1,0 +1,236 @@
+"""Decide, before anything is traced or cut, which candidates stay static, and why.
+
+Each rule looks at one candidate and returns why it stays, or None. The first reason counts.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from dynsurgeon.config import SurgeryConfig
+from dynsurgeon.errors import SurgeryError
+from dynsurgeon.operators.contract import ActivationLayer, ConvolutionLayer
+from dynsurgeon.operators.forms import ActivationForm
+from dynsurgeon.operators.static import STATIC_CONVOLUTIONS, describe_activation, describe_function
+from dynsurgeon.registry import operator_of
+from dynsurgeon.surgery.decide.settings import site_layer, site_settings
+from dynsurgeon.surgery.sites.candidates import Candidate
+from dynsurgeon.surgery.sites.hooks import has_hooks, rewrites_weight
+from dynsurgeon.surgery.sites.select import matches, names_exactly
+from dynsurgeon.surgery.sites.survey import Survey
+
+
+@dataclass
+class Case:
+    """What the rules know beside the candidate itself."""
+
+    config: SurgeryConfig
+    survey: Survey
+    stem: Candidate | None
+    unbatched: bool
+    parameter_users: dict[int, set[nn.Module]]
+
+
+def judge_candidates(
+    model: nn.Module, candidates: list[Candidate], survey: Survey, config: SurgeryConfig
+) -> None:
+    """Set the `reason` of every candidate that has to stay static."""
+    convs = [c for c in candidates if c.sites and c.is_convolution]
+    case = Case(
+        config=config,
+        survey=survey,
+        stem=convs[0] if convs else None,
+        unbatched=bool(convs) and all(map(_has_no_batch, convs)),
+        parameter_users=_parameter_users(model),
+    )
+    for candidate in candidates:
+        rules = CONVOLUTION_RULES if candidate.is_convolution else ACTIVATION_RULES
+        for rule in (*COMMON_RULES, *rules):
+            candidate.reason = candidate.reason or rule(candidate, case)
+
+
+def activation_form(candidate: Candidate) -> ActivationForm:
+    """Say which activation a candidate is, from its module or from its call's arguments."""
+    if candidate.module is not None:
+        return describe_activation(candidate.module)
+    site = candidate.sites[0]
+    name = site.key.label.removeprefix("function:")
+    if name == "leaky_relu":
+        slope = site.kwargs.get("negative_slope", site.args[1] if len(site.args) > 1 else 0.01)
+        return describe_function(name, slope)
+    if name == "gelu":
+        return describe_function(name, approximate=site.kwargs.get("approximate", "none"))
+    return describe_function(name)
+
+
+def _left_alone(candidate: Candidate, case: Case) -> str | None:
+    if getattr(case.config, candidate.role) is not None:
+        return None
+    what = "convolutions" if candidate.is_convolution else "activations"
+    return f"{what} are left alone ({candidate.role}=None)"
+
+
+def _not_selected(candidate: Candidate, case: Case) -> str | None:
+    for pattern in case.config.exclude:
+        if matches(pattern, candidate):
+            return f"excluded by {pattern!r}"
+    include = case.config.include
+    if include and not any(matches(pattern, candidate) for pattern in include):
+        return "not included"
+    return None
+
+
+def _not_real(candidate: Candidate, case: Case) -> str | None:
+    for execution in (e for site in candidate.sites for e in site.executions):
+        if not execution.dtype.is_floating_point:
+            return f"computes in {str(execution.dtype).removeprefix('torch.')}, not in real numbers"
+    return None
+
+
+def _stem(candidate: Candidate, case: Case) -> str | None:
+    if not case.config.skip_stem or names_exactly(case.config.include, candidate):
+        return None
+    return "is the stem, the first convolution" if candidate is case.stem else None
+
+
+def _on_points(candidate: Candidate, case: Case) -> str | None:
+    if not case.config.skip_points or names_exactly(case.config.include, candidate):
+        return None
+    shapes = [e.input_shape[2:] for site in candidate.sites for e in site.executions]
+    if shapes and all(set(shape) <= {1} for shape in shapes):
+        return "works on a 1x1 map, as in a gate or a pooled branch"
+    return None
+
+
+def _patchify(candidate: Candidate, case: Case) -> str | None:
+    module = candidate.module
+    if not case.config.skip_patchify or names_exactly(case.config.include, candidate):
+        return None
+    if not isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        return None
+    size, stride = tuple(module.kernel_size), tuple(module.stride)
+    if size == stride and max(size) > 1 and module.padding in ("valid", (0,) * len(size)):
+        return "cuts patches (its stride is its kernel)"
+    return None
+
+
+def _reparametrized(candidate: Candidate, case: Case) -> str | None:
+    module = candidate.module
+    if module is None:
+        return None
+    if parametrize.is_parametrized(module):
+        return (
+            "has parametrized weights: remove_parametrizations (torch.nn.utils.parametrize) first"
+        )
+    if rewrites_weight(module):
+        return "a torch.nn.utils hook recomputes its weight (weight_norm, prune): remove it first"
+    return None
+
+
+def _weight_used_elsewhere(candidate: Candidate, case: Case) -> str | None:
+    if candidate.module is None:
+        return None
+    for name, parameter in candidate.module.named_parameters(recurse=False):
+        if len(case.parameter_users[id(parameter)]) > 1:
+            return f"shares its {name} with another module"
+        if id(parameter) in case.survey.foreign_reads:
+            return f"its {name} is read outside its own forward"
+    return None
+
+
+def _extra_arguments(candidate: Candidate, case: Case) -> str | None:
+    if any(e.extra_arguments for site in candidate.sites for e in site.executions):
+        return "is not called with just its input, by position"
+    return None
+
+
+def _not_for_operator(candidate: Candidate, case: Case) -> str | None:
+    settings = site_settings(candidate, case.config)
+    layer = site_layer(candidate, settings)
+    if layer is None:
+        return f"the operator {operator_of(settings).name} has no form of {candidate.operation}"
+    try:
+        if issubclass(layer, ActivationLayer):
+            return layer.obstacle(activation_form(candidate), settings)
+        assert issubclass(layer, ConvolutionLayer)
+        return layer.obstacle(candidate.module, settings)
+    except (SurgeryError, TypeError) as error:
+        return str(error)
+
+
+def _channels(candidate: Candidate, case: Case) -> str | None:
+    executions = [e for site in candidate.sites for e in site.executions]
+    if any(len(e.input_shape) < 2 for e in executions):
+        return "its input has no channel axis"
+    if any(len(e.input_shape) > 5 for e in executions):
+        return "its input has more than three spatial axes"
+    if any(e.channels_last_axis for e in executions):
+        return "its channels are on the last axis (it follows a Linear)"
+    widths = sorted({e.input_shape[1] for e in executions})
+    if len(widths) > 1:
+        return f"is called with {', '.join(map(str, widths))} channels"
+    return "its input has no channels" if 0 in widths else None
+
+
+def _no_batch(candidate: Candidate, case: Case) -> str | None:
+    alone = _has_no_batch(candidate) if candidate.is_convolution else case.unbatched
+    return "runs without a batch axis: give the example inputs one" if alone else None
+
+
+def _first_axis(candidate: Candidate, case: Case) -> str | None:
+    inputs = case.survey.inputs
+    if inputs.get("train", inputs["eval"]) is inputs["eval"]:
+        return None  # train mode did not run on a doubled batch
+    first = {e.mode: e.input_shape for s in candidate.sites for e in reversed(s.executions)}
+    if len(first) == 2 and first["eval"][:1] == first["train"][:1]:
+        return "its first axis is not the batch (it does not grow with it)"
+    return None
+
+
+def _hooked(candidate: Candidate, case: Case) -> str | None:
+    if candidate.rewritten and candidate.module is not None and has_hooks(candidate.module):
+        return "has hooks and is called at several places"
+    return None
+
+
+Rule = Callable[[Candidate, Case], str | None]
+
+COMMON_RULES: tuple[Rule, ...] = (_left_alone, _not_selected, _not_real, _reparametrized)
+CONVOLUTION_RULES: tuple[Rule, ...] = (
+    _stem,
+    _on_points,
+    _patchify,
+    _no_batch,
+    _weight_used_elsewhere,
+    _extra_arguments,
+    _not_for_operator,
+)
+ACTIVATION_RULES: tuple[Rule, ...] = (
+    _extra_arguments,
+    _not_for_operator,
+    _no_batch,
+    _channels,
+    _first_axis,
+    _weight_used_elsewhere,
+    _hooked,
+)
+
+
+def _has_no_batch(conv: Candidate) -> bool:
+    assert conv.static is not None
+    axes = STATIC_CONVOLUTIONS[conv.static]
+    return any(len(e.input_shape) == axes + 1 for s in conv.sites for e in s.executions)
+
+
+def _parameter_users(model: nn.Module) -> dict[int, set[nn.Module]]:
+    users: dict[int, set[nn.Module]] = defaultdict(set)
+    for module in model.modules():
+        for parameter in module._parameters.values():
+            if parameter is not None:
+                users[id(parameter)].add(module)
+    return users

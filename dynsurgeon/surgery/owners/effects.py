@@ -1,0 +1,61 @@
+"""What running an owner's Python once leaves behind, beside what it returns.
+
+A trace runs it once. Attributes that it assigns then, lists that it appends to and random numbers
+that it draws would be the same ever after, so each is a reason not to trace.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from dynsurgeon.running.randomness import random_state, same_random_state
+from dynsurgeon.running.snapshot import Snapshot
+
+_REGISTRIES = ("_parameters", "_buffers", "_modules")
+
+
+class SideEffects:
+    """Remembers what a module and those in it hold, and the random state, to put them back."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._parts = [_Attributes(name, part) for name, part in module.named_modules()]
+        self._random = random_state()
+
+    def drew(self) -> bool:
+        """Whether random numbers were drawn since."""
+        return not same_random_state(self._random, random_state())
+
+    def undo(self) -> set[str]:
+        """Put everything back, and return the names of the attributes that had changed."""
+        return {name for part in self._parts for name in part.undo()}
+
+
+class _Attributes:
+    """The attributes of one module, with what lies in them but for the module's own tensors."""
+
+    def __init__(self, path: str, module: nn.Module) -> None:
+        self._module, self._prefix = module, f"{path}." if path else ""
+        self._before = dict(vars(module))
+        registries = {name: self._before.get(name) for name in _REGISTRIES}
+        self._registered = {n: dict(r) for n, r in registries.items() if isinstance(r, dict)}
+        # A trace records what is done to parameters and buffers; to other tensors it does it.
+        self._inside = {
+            name: Snapshot(value)
+            for name, value in self._before.items()
+            if name not in _REGISTRIES and isinstance(value, (Tensor, list, dict, tuple, set))
+        }
+
+    def undo(self) -> set[str]:
+        now = vars(self._module)
+        names = {*now, *self._before}
+        changed = {name for name in names if now.get(name) is not self._before.get(name)}
+        if changed:
+            now.clear()
+            now.update(self._before)
+        for name, entries in self._registered.items():
+            registry = now[name]
+            changed |= {k for k in {*registry, *entries} if registry.get(k) is not entries.get(k)}
+            registry.clear()
+            registry.update(entries)
+        changed |= {name for name, snapshot in self._inside.items() if snapshot.restore()}
+        return {self._prefix + name for name in changed}

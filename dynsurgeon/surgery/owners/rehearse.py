@@ -1,0 +1,145 @@
+"""Prove the rewritten owners before anything becomes dynamic.
+
+Each owner gets its traced, still static forward, and the model must give exactly what it gave; an
+owner whose trace does not is left alone. An in-place activation whose write into its input is read
+again (by another branch, by a caller) has to keep writing. To find these, a function that changes
+every number stands in for the in-place activations, once in place and once not, and every torch
+function must return the same. Neither the activations themselves nor the outputs alone would tell:
+a ReLU of positive numbers writes nothing new, and a later ReLU hides what another one wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from dynsurgeon.running.run import Mode, copied, preserved, tensors_of
+from dynsurgeon.surgery.owners.rewrite import rewrite_forward, undo_rewrite
+from dynsurgeon.surgery.owners.trace import OwnerTrace
+from dynsurgeon.surgery.sites.candidates import Candidate
+from dynsurgeon.surgery.sites.observe import Call, Observer
+from dynsurgeon.surgery.sites.survey import Survey
+
+T = TypeVar("T")
+
+
+def unfaithful_owners(
+    model: nn.Module, traces: dict[nn.Module, OwnerTrace], survey: Survey
+) -> set[nn.Module]:
+    """Return the owners whose traced forward does not reproduce the model's outputs."""
+    return _culprits(list(traces), lambda owners: _same_when_traced(model, owners, traces, survey))
+
+
+def visible_writes(model: nn.Module, candidates: Iterable[Candidate], survey: Survey) -> set[int]:
+    """Return the ids of the in-place candidates whose write into their input is read again."""
+    inplace = {id(c): c for c in candidates if c.inplace}
+    if not inplace:
+        return set()
+    before = _results(model, [], survey)
+    if before is None:  # nothing can be shown, so every write stays
+        return set(inplace)
+
+    def unseen(some: list[int]) -> bool:
+        return _results(model, [inplace[i] for i in some], survey) == before
+
+    return _culprits(list(inplace), unseen)
+
+
+def _culprits(suspects: list[T], innocent: Callable[[list[T]], bool]) -> set[T]:
+    # All at once is the usual case, and one run; only a guilty party costs a search by halves.
+    if not suspects or innocent(suspects):
+        return set()
+    if len(suspects) == 1:
+        return set(suspects)
+    half = len(suspects) // 2
+    found = _culprits(suspects[:half], innocent) | _culprits(suspects[half:], innocent)
+    return found or set(suspects)
+
+
+def _same_when_traced(
+    model: nn.Module,
+    owners: list[nn.Module],
+    traces: dict[nn.Module, OwnerTrace],
+    survey: Survey,
+) -> bool:
+    try:
+        for owner in owners:
+            rewrite_forward(traces[owner])
+        return _same_outputs(model, survey, Observer())
+    except TypeError:  # a class that can't be subclassed just so
+        return False
+    finally:
+        for owner in owners:
+            undo_rewrite(owner)
+
+
+def _results(
+    model: nn.Module, out_of_place: list[Candidate], survey: Survey
+) -> dict[Mode, list[str]] | None:
+    """Return sums of what each torch function and the model return, these out of place."""
+    places = {(site.owner, site.key) for candidate in out_of_place for site in candidate.sites}
+    results: dict[Mode, list[str]] = {}
+
+    def stand_in(call: Call, x: Tensor) -> Tensor:
+        changed = torch.tanh(x) - 0.5
+        return changed if (call.owner, call.key) in places else x.copy_(changed)
+
+    for mode, inputs in survey.inputs.items():
+        sums = results.setdefault(mode, [])
+
+        def note(result: Any, sums: list[str] = sums) -> None:
+            if isinstance(result, Tensor) and not result.is_complex():
+                sums.append(float(result.sum(dtype=torch.float64)).hex())  # NaN equals NaN so
+
+        try:
+            with preserved(model, mode), Observer(stand_in=stand_in, on_result=note).observing():
+                outputs = copied(inputs).call(model)
+        except Exception:
+            return None
+        for tensor in tensors_of(outputs):
+            note(tensor)
+    return results
+
+
+def _same_outputs(model: nn.Module, survey: Survey, observer: Observer) -> bool:
+    for mode, inputs in survey.inputs.items():
+        try:
+            with preserved(model, mode), observer.observing():
+                outputs = copied(inputs).call(model)
+        except Exception:
+            return False
+        if not same_tensors(survey.outputs[mode], outputs):
+            return False
+    return True
+
+
+def same_function(one: Any, other: Any) -> bool:
+    """Whether two nested outputs agree as far as a converted network can: to sums of roundings."""
+    return _agree(one, other, roundings=2**14)
+
+
+def same_tensors(one: Any, other: Any) -> bool:
+    """Whether two nested outputs hold the same numbers, NaN equal to NaN, to a few roundings."""
+    # Threads may split a reduction differently from run to run; a wrong trace is far off.
+    return _agree(one, other, roundings=16)
+
+
+def _agree(one: Any, other: Any, roundings: int) -> bool:
+    ours, theirs = tensors_of(one), tensors_of(other)
+    return len(ours) == len(theirs) and all(
+        a.shape == b.shape and a.dtype == b.dtype and _close(a, b, roundings)
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def _close(a: Tensor, b: Tensor, roundings: int) -> bool:
+    if torch.equal(a, b):
+        return True
+    if not a.dtype.is_floating_point:
+        return False
+    scale = float(a.abs().nan_to_num(0, 0, 0).max()) if a.numel() else 0.0
+    slack = roundings * torch.finfo(a.dtype).eps * scale
+    return torch.allclose(a, b, rtol=0, atol=slack, equal_nan=True)

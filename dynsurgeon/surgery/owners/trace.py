@@ -1,0 +1,249 @@
+"""Read one owner's forward with torch.fx, every child a leaf, and make it a forward again.
+
+Only the owner is traced, never the model: everything else keeps its class, its names and its
+behaviour. What tracing would bake in wrongly is refused with the reason.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from dynsurgeon.compat import TRACED_CONSTANT
+from dynsurgeon.operators.static import FUNCTIONS, METHODS
+from dynsurgeon.running.randomness import forked_random
+from dynsurgeon.running.run import MODES, Mode
+from dynsurgeon.surgery.owners.effects import SideEffects
+from dynsurgeon.surgery.owners.explain import explain
+from dynsurgeon.surgery.owners.facts import Facts, Unknown, depends_on_sizes
+from dynsurgeon.surgery.owners.proxies import (
+    KnowingTracer,
+    OwnerProxy,
+    TraceRefusal,
+    refuse_forward,
+)
+from dynsurgeon.surgery.sites.calls import CallCounter, CallKey, is_operator
+from dynsurgeon.surgery.sites.structure import Structure
+
+Constant = bool | int | float | str | None
+
+
+class OwnerTracer(KnowingTracer):
+    """Traces one module with every child a leaf, and keys its call sites.
+
+    Parameters and buffers stay in the graph as attributes, so that nothing computed from them
+    while tracing is baked in as a number.
+    """
+
+    param_shapes_constant = True
+    proxy_buffer_attributes = True
+
+    def __init__(self, owner: nn.Module, structure: Mapping[str, Structure]) -> None:
+        super().__init__()
+        self.facts = Facts(self, structure)
+        self._counter = CallCounter(owner)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Every child is a leaf."""
+        return True
+
+    def trace(self, root: Any, concrete_args: Any = None) -> fx.Graph:
+        """Trace `root`, and refuse what a graph of calls has no place for."""
+        with torch.enable_grad(), _refused_autocast():
+            return super().trace(root, concrete_args)
+
+    def create_args_for_root(
+        self, root_fn: Any, is_module: bool, concrete_args: Any = None
+    ) -> tuple[Any, list[Any]]:
+        """Make the arguments; further ones that were never given are really not given."""
+        forward, arguments = super().create_args_for_root(root_fn, is_module, concrete_args)
+        for i, argument in enumerate(arguments):
+            if isinstance(argument, fx.Proxy) and str(argument.node.target).startswith("*"):
+                nothing: Any = {} if str(argument.node.target).startswith("**") else ()
+                arguments[i] = nothing if self.facts.empty(argument.node) else argument
+        return forward, arguments
+
+    def proxy(self, node: fx.Node) -> OwnerProxy:
+        """Make the stand-in of a node."""
+        return OwnerProxy(node, self)
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """Return a truth that rests on the structure of the arguments alone."""
+        try:
+            return bool(self.facts.value(obj.node))
+        except Unknown:
+            what = "the sizes" if depends_on_sizes(obj.node) else "values"
+            refuse_forward(f"branches on {what} of a tensor")
+
+    def iter(self, obj: Any) -> Iterator[Any]:
+        """Go through a tuple, a list or a shape that always has as many items."""
+        if self.facts.is_tensor(obj.node):
+            refuse_forward("iterates over a tensor")
+        try:
+            return iter([obj[i] for i in range(self.facts.length(obj.node))])
+        except Unknown:
+            refuse_forward("iterates over a tensor, or over a list of unknown length")
+
+    def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
+        """Make the node, and key it if it is a call site."""
+        if not torch.is_grad_enabled():
+            refuse_forward("switches gradients off")
+        node = super().create_node(kind, target, *args, **kwargs)
+        self.facts.learn(node)
+        label = self._label(kind, target)
+        if label is not None:
+            node.meta["call"] = self._counter.key(label)
+        return node
+
+    def _label(self, kind: str, target: Any) -> str | None:
+        if kind == "call_module" and is_operator(self.root.get_submodule(target)):
+            return f"module:{target}"
+        if kind == "call_function" and target in FUNCTIONS:
+            return f"function:{FUNCTIONS[target]}"
+        if kind == "call_method" and target in METHODS:
+            return "function:relu"
+        return None
+
+
+@dataclass
+class OwnerTrace:
+    """The graphs of one owner's forward, in eval and in train mode.
+
+    Attributes:
+        owner: The module.
+        graphs: Its graph in each mode.
+        structure: Of the arguments whose structure is fixed in the graphs, what they have to be.
+    """
+
+    owner: nn.Module
+    graphs: dict[Mode, fx.Graph]
+    structure: dict[str, Structure] = field(default_factory=dict)
+
+    def calls(self, mode: Mode) -> list[CallKey]:
+        """Return the call sites of one mode's graph, in order."""
+        return [node.meta["call"] for node in self.call_nodes(mode)]
+
+    def call_nodes(self, mode: Mode) -> list[fx.Node]:
+        """Return the nodes of the call sites of one mode's graph, in order."""
+        return [node for node in self.graphs[mode].nodes if "call" in node.meta]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is known of an owner's arguments.
+
+    Attributes:
+        constants: Those that are fixed.
+        structure: Of the others, what each is made of.
+    """
+
+    constants: Mapping[str, Constant]
+    structure: Mapping[str, Structure]
+
+
+def trace_owner(
+    owner: nn.Module,
+    constants: Mapping[str, Constant],
+    structure: Mapping[str, Structure] | None = None,
+) -> OwnerTrace:
+    """Trace `owner` in both modes.
+
+    Args:
+        owner: The module.
+        constants: Arguments to fix, by name.
+        structure: Of further arguments, what each is made of whenever the model runs. A graph that
+            rests on that checks it, and raises `ConfigError` where it does not hold.
+
+    Raises:
+        TraceRefusal: Its forward can't be captured faithfully.
+    """
+    given = Given(constants, structure or {})
+    flags = {module: module.training for module in owner.modules()}
+    try:
+        with forked_random():
+            traced = {mode: _trace(owner, mode, mode, given) for mode in MODES}
+            _check_flags(owner, {mode: graph for mode, (graph, _) in traced.items()}, given)
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
+    used = sorted({name for _, names in traced.values() for name in names})
+    graphs = {mode: graph for mode, (graph, _) in traced.items()}
+    return OwnerTrace(owner, graphs, {name: given.structure[name] for name in used})
+
+
+def _check_flags(owner: nn.Module, graphs: Mapping[Mode, fx.Graph], given: Given) -> None:
+    # The owner's own flag chooses between the two forwards; a frozen BatchNorm has another.
+    for mode, other in zip(MODES, reversed(MODES), strict=True):
+        if not same_code(graphs[mode], _trace(owner, mode, other, given)[0]):
+            refuse_forward("reads the training flag of a child")
+
+
+def _trace(owner: nn.Module, mode: Mode, children: Mode, given: Given) -> tuple[fx.Graph, set[str]]:
+    """Return the graph, and the names of the arguments whose structure it rests on."""
+    owner.train(children == "train")
+    owner.training = mode == "train"
+    effects = SideEffects(owner)
+    try:
+        tracer = OwnerTracer(owner, given.structure)
+        graph = tracer.trace(owner, dict(given.constants) or None)
+        _keep_argument_names(graph, owner, given.constants)
+        compile_forward(graph)
+    except TraceRefusal:
+        raise
+    except Exception as error:
+        raise TraceRefusal(explain(error)) from error
+    finally:
+        changed = effects.undo()
+    if any(name.startswith(TRACED_CONSTANT) for name in changed):
+        refuse_forward("creates tensors that a trace would fix")
+    if changed:
+        refuse_forward(f"changes attributes ({', '.join(sorted(changed))})")
+    if effects.drew():
+        refuse_forward("draws random numbers that a trace would fix")
+    return graph, tracer.facts.used
+
+
+@contextmanager
+def _refused_autocast() -> Iterator[None]:
+    # A graph of calls has no place for a context: the calls in it would run as those around it.
+    def refuse(self: torch.autocast) -> None:
+        refuse_forward("switches autocast")
+
+    enter = torch.autocast.__enter__
+    torch.autocast.__enter__ = refuse  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.autocast.__enter__ = enter  # type: ignore[method-assign]
+
+
+def _keep_argument_names(
+    graph: fx.Graph, owner: nn.Module, constants: Mapping[str, Constant]
+) -> None:
+    # torch.fx renames an argument that is fixed to `name_1`; callers may pass it by its name.
+    parameters = inspect.signature(inspect.unwrap(type(owner).forward)).parameters.values()
+    names = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)][1:]
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    for name, node in zip(names, placeholders, strict=False):
+        if name in constants:
+            node.target = name
+
+
+def compile_forward(graph: fx.Graph) -> Callable[..., Any]:
+    """Turn a graph into a plain function of (self, *arguments)."""
+    code = graph.python_code("self")
+    namespace = dict(code.globals)
+    exec(compile(code.src, "<dynsurgeon forward>", "exec"), namespace)
+    forward: Callable[..., Any] = namespace["forward"]
+    return forward
+
+
+def same_code(one: fx.Graph, other: fx.Graph) -> bool:
+    """Whether two graphs compute the same, call for call."""
+    return str(one.python_code("self").src) == str(other.python_code("self").src)

@@ -1,0 +1,1 @@
+"""The call sites of a model: how they are seen, named and selected."""
