@@ -11,10 +11,10 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.export.session import Session
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.running.fresh import fresh_inputs
 from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.runtimes.onnxruntime import Session
 from dynsurgeon.surgery.decide.plan_table import human
 
 from ..render import print_table, say

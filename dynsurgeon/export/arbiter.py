@@ -20,7 +20,6 @@ from dynsurgeon.errors import UnsupportedModelError
 from dynsurgeon.export.cases import Case
 from dynsurgeon.export.result import ExportCheck
 from dynsurgeon.export.running import State
-from dynsurgeon.export.session import Session
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.export.verify import references
 from dynsurgeon.operators.contract import mixes_kernels
@@ -29,6 +28,7 @@ from dynsurgeon.operators.geometry import ConvGeometry
 from dynsurgeon.running.copying import double_of
 from dynsurgeon.running.differences import Tolerance, difference, is_within
 from dynsurgeon.running.run import as_double
+from dynsurgeon.runtimes.onnxruntime import Session
 
 FACTOR = 4.0
 """Times that a file may be farther from float64 than float32 in torch is.

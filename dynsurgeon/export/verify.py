@@ -14,10 +14,10 @@ from dynsurgeon.errors import ExportError
 from dynsurgeon.export.cases import Case
 from dynsurgeon.export.result import ExportCheck
 from dynsurgeon.export.running import State, run
-from dynsurgeon.export.session import Session
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.messages import first_line
 from dynsurgeon.running.differences import FAR, Tolerance, difference, is_within
+from dynsurgeon.runtimes.onnxruntime import Session
 
 TOLERANCES: dict[torch.dtype, Tolerance] = {
     torch.float64: (1e-5, 1e-6),  # onnxruntime may compute parts of it in fp32

@@ -20,7 +20,7 @@ from dynsurgeon.files import staged_file
 from dynsurgeon.timing.machine import cpu_name
 
 FORMAT = 1
-CODE = ("export", "timing", "operators", "budgets/probe.py")
+CODE = ("export", "runtimes", "timing", "operators", "budgets/probe.py")
 """What, inside the package, a measured time depends on."""
 
 
