@@ -16,8 +16,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from dynsurgeon.export.forms.tiles import to_tiles
+from dynsurgeon.runtimes.onnxruntime import timed_session
 from dynsurgeon.timing.interleave import interleaved
-from dynsurgeon.timing.session import timed_session
 
 EXPERTS = 4
 KERNELS = {

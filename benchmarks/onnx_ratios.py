@@ -27,10 +27,10 @@ import torch
 import torchvision
 
 import dynsurgeon as ds
+from dynsurgeon.runtimes.onnxruntime import timed_session
 from dynsurgeon.timing.interleave import interleaved
 from dynsurgeon.timing.machine import describe_machine
 from dynsurgeon.timing.noise import noise_warning, others_load
-from dynsurgeon.timing.session import timed_session
 
 CONFIGS = {
     "conv": ds.SurgeryConfig(activation=None),

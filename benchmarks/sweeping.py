@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 import dynsurgeon as ds
+from dynsurgeon.messages import first_line
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import run_model, tensors_of
 
@@ -91,13 +92,8 @@ class Record:
             self._note(error)
 
     def _note(self, error: Exception) -> None:
-        self.row.setdefault("errors", {})[self.row["stage"]] = reason(error)
-
-
-def reason(error: Exception) -> str:
-    """Return an error on one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+        said = first_line(error, named=True, limit=300)
+        self.row.setdefault("errors", {})[self.row["stage"]] = said
 
 
 def perturb_statistics(model: nn.Module) -> None:

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from dynsurgeon.config import SurgeryConfig
-from dynsurgeon.errors import NoSiteError, StorageError, SurgeryError, first_line
+from dynsurgeon.errors import NoSiteError, StorageError, SurgeryError
+from dynsurgeon.messages import first_line
 from dynsurgeon.planning import plan_in_place
 from dynsurgeon.running.copying import copy_of
 from dynsurgeon.running.inputs import as_inputs

@@ -93,8 +93,3 @@ def suggest(name: str, known: Iterable[str], *, count: int = 3) -> str:
     """Return ``"; did you mean 'a' or 'b'?"``, or an empty string when nothing is close."""
     close = get_close_matches(name, list(known), n=count, cutoff=0.5)
     return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
-
-
-def first_line(error: Exception) -> str:
-    """Return the beginning of an error's message, for a message of one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -6,12 +6,8 @@ of the tensor file, so that two files which don't belong together are refused.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +16,9 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from dynsurgeon.errors import ConfigError, StorageError, SurgeryError, first_line
+from dynsurgeon.errors import ConfigError, StorageError, SurgeryError
+from dynsurgeon.files import file_digest, staged_file
+from dynsurgeon.messages import first_line
 from dynsurgeon.recipe import Recipe, attach_recipe, recipe_of
 from dynsurgeon.running.copying import copy_of
 from dynsurgeon.running.skeleton import skeleton_of
@@ -64,10 +62,12 @@ def save(
     folder = Path(directory)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with staged(folder / TENSOR_FILE) as tensors, staged(folder / RECIPE_FILE) as text:
+        files = staged_file(folder / TENSOR_FILE), staged_file(folder / RECIPE_FILE)
+        with files[0] as tensors, files[1] as text:
             write_tensors(model, tensors)
             check_written(model, recipe, tensors)
-            text.write_text(replace(recipe, sha256=_digest(tensors)).to_json(), encoding="utf-8")
+            sealed = replace(recipe, sha256=file_digest(tensors))
+            text.write_text(sealed.to_json(), encoding="utf-8")
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise StorageError(f"can't write into {folder}: {reason}") from error
@@ -95,7 +95,7 @@ def load(directory: str | Path, model: nn.Module, *, copy: bool = True) -> nn.Mo
     tensors = Path(directory) / TENSOR_FILE
     header = read_header(tensors)
     check_bank_sizes(model, recipe, header)
-    if recipe.sha256 is not None and _digest(tensors) != recipe.sha256:
+    if recipe.sha256 is not None and file_digest(tensors) != recipe.sha256:
         raise StorageError(f"{tensors} is damaged, or was not saved with this {RECIPE_FILE}")
     _rehearse(model, recipe, header, tensors)
     dynamic = copy_of(model) if copy else model
@@ -137,20 +137,6 @@ def read_recipe(directory: str | Path) -> Recipe:
         raise StorageError(f"{path}: {error}") from error
 
 
-@contextmanager
-def staged(path: Path) -> Iterator[Path]:
-    """Give a temporary file beside `path` to fill, and move it into place if nothing fails."""
-    # It has the mode of any new file. Asking for the process's umask means setting it: for a moment
-    # the files of other threads would be anybody's.
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    draft.touch(exist_ok=False)
-    try:
-        yield draft
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def _in_present_precision(model: nn.Module, recipe: Recipe) -> Recipe:
     # Whoever calls `dynamic.half()` will load it onto `static.half()`.
     sites = []
@@ -173,8 +159,3 @@ def _plain_values(origin: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"origin must hold JSON values: {error}") from error
     return values
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

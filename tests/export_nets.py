@@ -8,7 +8,6 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import torch
 from nets import perturb_
 from torch import Tensor, nn
@@ -27,6 +26,7 @@ from dynsurgeon.operators import (
 )
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import preserved
+from dynsurgeon.runtimes.onnxruntime import Session
 
 TOLERANCE = 1e-5
 
@@ -94,13 +94,7 @@ def perturbed(model: nn.Module) -> nn.Module:
 
 def run_onnx(path: Path, *inputs: Tensor) -> list[Tensor]:
     """Run a file in onnxruntime."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [value.name for value in session.get_inputs()]
-    feed = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
-    return [torch.from_numpy(y) for y in session.run(None, feed)]
+    return Session(path, threads=1).run(inputs)
 
 
 def assert_close(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:

@@ -20,7 +20,6 @@ from dynsurgeon.bench.engines import ENGINES, Twins
 from dynsurgeon.bench.rows import BenchRow, bench, check_engines
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.timing.interleave import Timing
-from dynsurgeon.timing.session import timed_session
 from dynsurgeon.timing.threads import torch_threads
 
 
@@ -198,28 +197,6 @@ def test_threads_are_put_back() -> None:
     with torch_threads(before + 1):
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
-
-
-def test_a_session_runs_its_file_without_spinning_threads(
-    twins: Twins, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chosen: list[Any] = []
-    session: Any = ort.InferenceSession
-
-    def watch(path: str, options: Any, **settings: Any) -> Any:
-        chosen.append(options)
-        return session(path, options, **settings)
-
-    monkeypatch.setattr(ort, "InferenceSession", watch)
-    path = twins.onnx_file("static", inputs, 2, 1)
-    chosen.clear()  # those of the verification
-    (x,) = inputs.args
-    outputs: Any = timed_session(path, [x], threads=2)()
-    expected = twins.static(x)
-    torch.testing.assert_close(torch.from_numpy(outputs[0]), expected, rtol=1e-4, atol=1e-5)
-    (options,) = chosen
-    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
-    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
 
 
 def test_a_row_by_hand() -> None:

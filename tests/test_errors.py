@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dynsurgeon import errors
-from dynsurgeon.errors import ParityError, SurgeryError, first_line, suggest
+from dynsurgeon.errors import ParityError, SurgeryError, suggest
 
 CODES = {
     "SurgeryError": 1,
@@ -68,9 +68,3 @@ def test_suggestions() -> None:
     assert suggest("resnet5", known) == "; did you mean 'resnet50' or 'resnet18'?"
     assert suggest("squeezenet", ["vgg11"]) == ""
     assert suggest("anything", []) == ""
-
-
-def test_first_line() -> None:
-    assert first_line(ValueError("one\ntwo")) == "one"
-    assert first_line(AssertionError()) == "AssertionError"
-    assert len(first_line(ValueError("x" * 999))) == 160

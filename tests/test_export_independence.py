@@ -49,10 +49,15 @@ def test_an_output_without_batch_axis_is_refused() -> None:
         check(lambda x: x.mean(), X)
 
 
+def masked(x: Tensor) -> Tensor:
+    """Mix the samples, in an output that also holds infinities."""
+    return torch.cat([x.cumsum(0), torch.full_like(x, -torch.inf)], 1)
+
+
 @pytest.mark.parametrize(
     "function",
-    [lambda x: x - x.mean(), lambda x: x.flip(0), BATCH_NORM, lambda x: x.cumsum(0)],
-    ids=["centred", "turned round", "batch statistics", "summed up"],
+    [lambda x: x - x.mean(), lambda x: x.flip(0), BATCH_NORM, lambda x: x.cumsum(0), masked],
+    ids=["centred", "turned round", "batch statistics", "summed up", "beside an infinity"],
 )
 def test_what_mixes_samples_is_refused(function: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(ExportError, match=r"depends on the other samples.*form='portable'"):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dynsurgeon.errors import ExportError
-from dynsurgeon.export.running import first_line, replaced, run
+from dynsurgeon.export.running import replaced, run
 from dynsurgeon.running.inputs import Inputs
 
 
@@ -42,8 +42,3 @@ def test_a_place_with_two_names_is_replaced_and_put_back_once() -> None:
     assert net[0].weight is net[1].weight is weight
     assert net[0].bias is bias
     assert torch.equal(bias, net.again.bias)
-
-
-def test_first_line() -> None:
-    assert first_line(ValueError("\n\nbad\nworse")) == "bad"
-    assert first_line(ValueError()) == "ValueError"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
-import onnxruntime as ort
 import torch
 from export_nets import DynamicNet, assert_close, body_of, perturbed, run_onnx
 from torch import nn
 
 from dynsurgeon.export import export_onnx
+from dynsurgeon.runtimes.onnxruntime import Session
 
 
 def test_banks_lie_outside_and_samples_inside(tmp_path: Path) -> None:
@@ -32,11 +32,9 @@ def test_banks_lie_outside_and_samples_inside(tmp_path: Path) -> None:
 
 def fast_convolutions(file: Path) -> int:
     """Count the convolutions that get the fast layout, which is up to the processor."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.optimized_model_filepath = str(file.with_suffix(".optimized"))
-    ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    model = onnx.load(options.optimized_model_filepath, format="protobuf")
+    rewritten = file.with_suffix(".optimized")
+    Session(file, rewritten=rewritten)
+    model = onnx.load(rewritten, format="protobuf")
     graph = model.graph if len(model.graph.node) > 1 else body_of(model)
     return sum("nchwc" in node.domain and node.op_type == "Conv" for node in graph.node)
 

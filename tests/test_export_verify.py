@@ -17,10 +17,10 @@ from dynsurgeon.errors import ExportError
 from dynsurgeon.export import export_onnx
 from dynsurgeon.export.cases import Case
 from dynsurgeon.export.result import ExportCheck
-from dynsurgeon.export.session import Session
 from dynsurgeon.export.trial import Trial, open_session
 from dynsurgeon.export.verify import TOLERANCES, check_dtype, check_file, coarsest_dtype, compare
 from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.runtimes.onnxruntime import Session
 
 NAN, INF = float("nan"), float("inf")
 

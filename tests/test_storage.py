@@ -206,7 +206,7 @@ def saved(original: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-STEPS = ["write_tensors", "_digest", "os.replace first", "os.replace second", "write_text"]
+STEPS = ["write_tensors", "file_digest", "os.replace first", "os.replace second", "write_text"]
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -21,7 +21,6 @@ from dynsurgeon.models.weights import (
     downloading,
     hub_fails_fast,
     load_weights,
-    one_line,
     read_state_dict,
 )
 
@@ -240,9 +239,3 @@ def test_a_file_without_a_state_dict_is_refused(content: Any, tmp_path: Path) ->
     torch.save(content, tmp_path / "net.pth")
     with pytest.raises(WeightsError, match="holds no state_dict"):
         read_state_dict(tmp_path / "net.pth")
-
-
-def test_one_line_is_short_and_one_line() -> None:
-    assert one_line(ValueError("a\n  b")) == "ValueError: a b"
-    assert one_line(ValueError()) == "ValueError"
-    assert len(one_line(ValueError("x" * 1000))) < 200

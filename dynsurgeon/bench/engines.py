@@ -18,7 +18,7 @@ from torch import nn
 from dynsurgeon.export import export_onnx
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.running.inputs import Inputs
-from dynsurgeon.timing.session import timed_session
+from dynsurgeon.runtimes.onnxruntime import timed_session
 
 Calls = dict[str, Callable[[], object]]
 

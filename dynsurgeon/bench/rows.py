@@ -11,6 +11,7 @@ import torch
 
 from dynsurgeon.bench.engines import DYNAMIC, ENGINES, STATIC, Twins
 from dynsurgeon.errors import ConfigError, UnsupportedModelError, suggest
+from dynsurgeon.messages import first_line
 from dynsurgeon.running.fresh import fresh_inputs
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.snapshot import unchanged
@@ -116,10 +117,5 @@ def _row(
         raise
     except Exception as error:
         # A compiler that is missing, an operator that can't be exported: the other rows stand.
-        return BenchRow(engine, batch, threads, {}, problem=_first_line(error))
+        return BenchRow(engine, batch, threads, {}, problem=first_line(error, named=True))
     return BenchRow(engine, batch, threads, timings)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -148,8 +148,8 @@ class OnnxMeter:
     ) -> dict[str, Timing]:
         from dynsurgeon.export.signature import tensors
         from dynsurgeon.running.fresh import tiled
+        from dynsurgeon.runtimes.onnxruntime import timed_session
         from dynsurgeon.timing.interleave import interleaved
-        from dynsurgeon.timing.session import timed_session
 
         fed = tensors(tiled(inputs, 1))
         calls = {n: timed_session(p, fed, threads=self._threads) for n, p in files.items()}

@@ -19,15 +19,16 @@ from dynsurgeon.errors import UnsupportedModelError
 from dynsurgeon.export.cases import Case
 from dynsurgeon.export.result import ExportCheck
 from dynsurgeon.export.running import State
-from dynsurgeon.export.session import Session
 from dynsurgeon.export.signature import tensors
-from dynsurgeon.export.verify import Tolerance, difference, is_within, references
+from dynsurgeon.export.verify import references
 from dynsurgeon.operators.contract import mixes_kernels
 from dynsurgeon.operators.execution import forced_form, grouped, stacked
 from dynsurgeon.operators.geometry import ConvGeometry
 from dynsurgeon.running.copying import double_of
+from dynsurgeon.running.differences import Tolerance, difference, is_within
 from dynsurgeon.running.quiet import quiet_warnings
 from dynsurgeon.running.run import as_double
+from dynsurgeon.runtimes.onnxruntime import Session
 
 FACTOR = 4.0
 """Times that a file may be farther from float64 than float32 in torch is.
@@ -115,7 +116,7 @@ class Arbiter:
         for f, e, x, allowed in zip(found, expected, exact, self.allowed, strict=True):
             if is_within(e, f, tolerance):
                 continue
-            distance = _relative(f, x)
+            distance = difference(x, f).relative_or_gap
             passed &= e.is_floating_point() and distance <= allowed
             if distance >= off:
                 off, allowance = distance, allowed
@@ -183,14 +184,10 @@ def _mixed_up(
 def _farthest(runs: Sequence[Sequence[Tensor]], exact: Sequence[Sequence[Tensor]]) -> list[float]:
     """Return the largest distance of any case, by output; 0 for what is no floating number."""
     by_case = [
-        [_relative(f, x) if x.is_floating_point() else 0.0 for f, x in zip(one, other, strict=True)]
+        [
+            difference(x, f).relative_or_gap if x.is_floating_point() else 0.0
+            for f, x in zip(one, other, strict=True)
+        ]
         for one, other in zip(runs, exact, strict=True)
     ]
     return [max(distances) for distances in zip(*by_case, strict=True)]
-
-
-def _relative(found: Tensor, exact: Tensor) -> float:
-    if found.shape != exact.shape:
-        return float("inf")
-    distance, size = difference(exact, found)
-    return distance / size if size else distance

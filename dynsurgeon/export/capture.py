@@ -20,6 +20,7 @@ from dynsurgeon.export.operations import Standing, standing_for_operations
 from dynsurgeon.export.passes.simplify import fold_computed
 from dynsurgeon.export.signature import BATCH, Axes, free_axes
 from dynsurgeon.export.target import Target
+from dynsurgeon.messages import one_line
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.quiet import quiet
 
@@ -118,20 +119,21 @@ def _explained(
 ) -> ExportError:
     """Try simpler things, and say from what works who is at fault."""
     name = type(model).__name__
+    says = one_line(error.__cause__ or error, limit=LONGEST_MESSAGE)
     if any(axes) and _can_trace(model, inputs, [{} for _ in axes], target, "nodes"):
         free = sorted({axis for named in axes for axis in named.values()})
         return ExportError(
             f"{name} can be exported, but not with free {', '.join(free)}: "
-            f"{_WAY_OUT[not target.dynamic_size]}; torch.onnx.export says: {_one_line(error)}"
+            f"{_WAY_OUT[not target.dynamic_size]}; torch.onnx.export says: {says}"
         )
     if _can_trace(model, inputs, axes, target, "static"):
         return ExportError(
             f"the dynamic layers of {name} can't be exported, though static ones can; "
-            f"torch.onnx.export says: {_one_line(error)}"
+            f"torch.onnx.export says: {says}"
         )
     return ExportError(
         f"{name} can't be exported with static convolutions either, so it is the model and not its "
-        f"dynamic layers; torch.onnx.export says: {_one_line(error)}"
+        f"dynamic layers; torch.onnx.export says: {says}"
     )
 
 
@@ -147,13 +149,6 @@ def _can_trace(
     except Exception:
         return False
     return True
-
-
-def _one_line(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    text = " ".join(str(cause).split()) or "no message"
-    short = text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} …"
-    return f"{type(cause).__name__}: {short}"
 
 
 def _check_free(graph: ir.Graph, axes: list[Axes]) -> None:

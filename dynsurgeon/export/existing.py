@@ -13,12 +13,12 @@ from torch import nn
 from dynsurgeon.errors import ExportError, StorageError
 from dynsurgeon.export.cases import make_cases
 from dynsurgeon.export.result import ExportResult, shape_of
-from dynsurgeon.export.running import first_line
 from dynsurgeon.export.signature import spatial_axes, tensors
 from dynsurgeon.export.target import EXPORT_FORMS, Target
 from dynsurgeon.export.trial import Trial
 from dynsurgeon.export.verify import check_file
 from dynsurgeon.export.write import FORM_KEY, HALF, HALF_KEY
+from dynsurgeon.messages import first_line
 from dynsurgeon.running.inputs import Inputs, as_inputs
 from dynsurgeon.running.run import preserved
 

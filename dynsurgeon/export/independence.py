@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.errors import ExportError, UnsupportedModelError
-from dynsurgeon.export.running import first_line, run
+from dynsurgeon.export.running import run
 from dynsurgeon.export.signature import Signature, tensors
+from dynsurgeon.messages import first_line
 from dynsurgeon.running.copying import double_of
+from dynsurgeon.running.differences import is_within
 from dynsurgeon.running.fresh import batch_size, fresh_inputs, take_samples
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import as_double
@@ -85,13 +87,5 @@ def _check_axis(what: str, tensor: Tensor, samples: int) -> None:
 
 
 def _is_same(expected: Tensor, found: Tensor) -> bool:
-    return expected.shape == found.shape and torch.allclose(
-        expected.double(), found.double(), rtol=0, atol=_allowed(expected), equal_nan=True
-    )
-
-
-def _allowed(expected: Tensor) -> float:
-    if not expected.is_floating_point() or not expected.numel():
-        return 0.0
-    share = max(TOLERANCE, ROUNDINGS * torch.finfo(expected.dtype).eps)
-    return share * float(expected.double().nan_to_num().abs().max())
+    rounding = torch.finfo(expected.dtype).eps if expected.is_floating_point() else 0.0
+    return is_within(expected, found, (max(TOLERANCE, ROUNDINGS * rounding), 0.0))

@@ -21,6 +21,7 @@ from dynsurgeon.export.running import call_with
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.operators.contract import DynamicLayer, Head, dynamic_layers
 from dynsurgeon.operators.execution import Form, forced_form, grouped, stacked
+from dynsurgeon.running.differences import difference
 from dynsurgeon.running.inputs import Inputs
 
 State = dict[str, Tensor]
@@ -214,8 +215,7 @@ def _swing_on(model: nn.Module, state: State, inputs: Inputs) -> float:
 def _roundings_between(a: Tensor, b: Tensor) -> float:
     if not bool(a.isfinite().all() and b.isfinite().all()):
         return float("inf")
-    gap, size = float((a - b).abs().max()), float(a.abs().max())
-    return 0.0 if gap == 0 else gap / (size * torch.finfo(a.dtype).eps) if size else float("inf")
+    return difference(a, b).relative / torch.finfo(a.dtype).eps
 
 
 def _by_key(model: nn.Module, changes: Changes) -> State:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dynsurgeon.errors import ExportError
 from dynsurgeon.export.signature import tensors
+from dynsurgeon.messages import first_line
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import copied
 
@@ -69,8 +70,3 @@ def replaced(model: nn.Module, state: State) -> Iterator[None]:
     finally:
         for (_, name), (registry, tensor) in own.items():
             registry[name] = tensor
-
-
-def first_line(error: BaseException) -> str:
-    """Return an error's first line of text."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -13,9 +13,10 @@ from dynsurgeon.errors import ExportError
 from dynsurgeon.export.arbiter import arbitrate
 from dynsurgeon.export.cases import Case
 from dynsurgeon.export.result import ExportCheck
-from dynsurgeon.export.running import State, first_line
-from dynsurgeon.export.session import Session
+from dynsurgeon.export.running import State
 from dynsurgeon.export.verify import HALF_BANKS, TOLERANCES, coarsest_dtype, compare, references
+from dynsurgeon.messages import first_line
+from dynsurgeon.runtimes.onnxruntime import Session
 
 
 @dataclass(frozen=True)

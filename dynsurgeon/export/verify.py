@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from dynsurgeon.errors import ExportError
 from dynsurgeon.export.cases import Case
 from dynsurgeon.export.result import ExportCheck
-from dynsurgeon.export.running import State, first_line, run
-from dynsurgeon.export.session import Session
+from dynsurgeon.export.running import State, run
 from dynsurgeon.export.signature import tensors
-
-Tolerance = tuple[float, float]
-"""Allowed difference: the first times the output's largest value in torch, plus the second."""
+from dynsurgeon.messages import first_line
+from dynsurgeon.running.differences import FAR, Tolerance, difference, is_within
+from dynsurgeon.runtimes.onnxruntime import Session
 
 TOLERANCES: dict[torch.dtype, Tolerance] = {
     torch.float64: (1e-5, 1e-6),  # onnxruntime may compute parts of it in fp32
@@ -129,29 +128,7 @@ def _check(
     passed = len(expected) == len(found)
     for e, f in zip(expected, found, strict=False):
         passed &= is_within(e, f, tolerance)
-        if e.shape != f.shape or e.dtype != f.dtype:
-            max_abs, max_rel = float("inf"), float("inf")
-            continue
-        gap, size = difference(e, f)
-        max_abs = max(max_abs, gap)
-        max_rel = max(max_rel, gap / size if size else gap)
+        gap = difference(e, f) if e.dtype == f.dtype else FAR
+        max_abs = max(max_abs, gap.gap)
+        max_rel = max(max_rel, gap.relative_or_gap)
     return ExportCheck(name, batch, max_abs, max_rel, passed)
-
-
-def is_within(expected: Tensor, found: Tensor, tolerance: Tolerance) -> bool:
-    """Whether an output is what torch gave, as far as `tolerance` asks; whole numbers are equal."""
-    if expected.shape != found.shape or expected.dtype != found.dtype:
-        return False
-    relative, absolute = tolerance
-    gap, size = difference(expected, found)
-    return gap <= (relative * size + absolute if expected.is_floating_point() else 0.0)
-
-
-def difference(expected: Tensor, found: Tensor) -> tuple[float, float]:
-    """Return the largest difference and the largest expected value; NaN equals NaN alone."""
-    if expected.numel() == 0:
-        return 0.0, 0.0
-    e, f = expected.double(), found.double()
-    same = (e == f) | (e.isnan() & f.isnan())
-    difference = torch.where(same, 0.0, (e - f).abs()).nan_to_num(nan=float("inf")).max()
-    return float(difference), float(e.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).abs().max())

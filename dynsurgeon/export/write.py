@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import onnx
@@ -17,6 +15,7 @@ from torch import nn
 
 from dynsurgeon.errors import ConfigError, StorageError, SurgeryError
 from dynsurgeon.export.target import Target
+from dynsurgeon.files import folder_beside
 
 FORM_KEY = "dynsurgeon.form"
 """Key of the file's form in its metadata."""
@@ -61,14 +60,12 @@ def staging(path: Path) -> Iterator[Path]:
         raise ConfigError(f"{path} is a folder: give the name of the file to write")
     if not path.parent.is_dir():
         raise StorageError(f"there is no folder {path.parent} to write {path.name} into")
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise StorageError(f"can't write into {path.parent}: {error.strerror}") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(folder_beside(path))
+        except OSError as error:
+            raise StorageError(f"can't write into {path.parent}: {error.strerror}") from error
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def install(staged: Path, path: Path) -> None:

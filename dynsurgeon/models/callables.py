@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from dynsurgeon.errors import ConfigError, ModelNotFoundError, SurgeryError, suggest
-from dynsurgeon.models.weights import one_line
+from dynsurgeon.messages import one_line
 
 
 def call_spec(spec: str, arguments: Mapping[str, Any]) -> nn.Module:

@@ -18,6 +18,7 @@ from torch import nn
 from torchvision import models as zoo
 
 from dynsurgeon.errors import ConfigError, ModelNotFoundError, WeightsError, suggest
+from dynsurgeon.messages import one_line
 from dynsurgeon.models.callables import call_spec
 from dynsurgeon.models.weights import (
     WAYS_OUT,
@@ -25,7 +26,6 @@ from dynsurgeon.models.weights import (
     downloading,
     hub_fails_fast,
     load_weights,
-    one_line,
 )
 from dynsurgeon.running.quiet import quiet_warnings
 

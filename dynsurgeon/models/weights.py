@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dynsurgeon.errors import WeightsError, suggest
+from dynsurgeon.messages import one_line
 from dynsurgeon.running.quiet import printing_to
 
 DEFAULT = "DEFAULT"
@@ -161,13 +162,6 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     if strange:
         raise _mismatch(path, {"that are no tensors": strange})
     return content
-
-
-def one_line(error: BaseException, limit: int = 160) -> str:
-    """Return an error's class and the beginning of its text, on one line."""
-    text = " ".join(str(error).split())
-    text = text if len(text) <= limit else f"{text[:limit].rstrip()}…"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _read(path: Path) -> Any:

@@ -10,16 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.errors import first_line
+from dynsurgeon.messages import first_line
 from dynsurgeon.recipe import Recipe
 from dynsurgeon.running.blame import model_failure
+from dynsurgeon.running.differences import (
+    FAR,
+    SAME,
+    Difference,
+    difference,
+    largest_difference,
+    worse,
+)
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import MODES, Mode, copied, preserved, run_model, tensors_of, widened
 from dynsurgeon.surgery.cut.unshare import unshared_activations
 from dynsurgeon.surgery.sites.observe import Call, Observer
-
-Difference = tuple[float, float]
-"""Largest absolute difference, and largest absolute value of the original."""
 
 
 @dataclass
@@ -46,7 +51,7 @@ class Comparison:
     @property
     def max_rel(self) -> float:
         """Largest difference of the outputs relative to the original's largest, in any mode."""
-        return max((relative(d) for d in self.outputs.values()), default=float("inf"))
+        return max((d.relative for d in self.outputs.values()), default=float("inf"))
 
 
 def compare_models(
@@ -63,12 +68,6 @@ def compare_models(
         if runnable is not None:
             _compare_mode(model, dynamic, recipe, mode, runnable, seed, comparison)
     return comparison
-
-
-def relative(difference: Difference) -> float:
-    """Return a difference over the largest value of the original."""
-    gap, scale = difference
-    return 0.0 if gap == 0 else gap / scale if scale else float("inf")
 
 
 def _runnable_inputs(
@@ -100,14 +99,14 @@ def _compare_mode(
     try:
         theirs, sites = _run_dynamic(dynamic, recipe, mode, inputs, seed)
     except Exception as error:
-        comparison.outputs[mode] = float("inf"), 0.0
+        comparison.outputs[mode] = FAR
         comparison.notes.append(f"the dynamic model fails in {mode} mode: {first_line(error)}")
         return
     ours = _run_original(model, recipe, mode, inputs, seed, sites, comparison)
-    comparison.outputs[mode] = _difference_of(ours, theirs)
+    comparison.outputs[mode] = largest_difference(ours, theirs)
     if not any(tensor.numel() for tensor in ours):  # a detector that found nothing proves nothing
         at_sites = [gap for (_, when), gap in comparison.sites.items() if when == mode]
-        comparison.outputs[mode] = reduce(_worse, at_sites, comparison.outputs[mode])
+        comparison.outputs[mode] = reduce(worse, at_sites, comparison.outputs[mode])
         comparison.notes.append(f"the outputs in {mode} mode are empty: judged by the sites")
     comparison.dtype = next((t.dtype for t in ours if t.dtype.is_floating_point), comparison.dtype)
 
@@ -149,8 +148,8 @@ def _run_original(
             name = names.of(call)
             if name is not None and call.output is not None:
                 theirs = sites[name].pop(0) if sites[name] else None
-                before = comparison.sites.get((name, mode), (0.0, 0.0))
-                comparison.sites[name, mode] = _worse(before, difference(call.output, theirs))
+                before = comparison.sites.get((name, mode), SAME)
+                comparison.sites[name, mode] = worse(before, difference(call.output, theirs))
 
         with preserved(model, mode, seed), Observer(on_call=compare).observing():
             return tensors_of(copied(inputs).call(model))
@@ -172,29 +171,3 @@ class _SiteNames:
         else:
             name = self._modules.get(call.module, "?") if call.module is not None else "?"
         return name if name in self._converted else None
-
-
-def _difference_of(ours: list[Tensor], theirs: list[Tensor]) -> Difference:
-    if len(ours) != len(theirs):
-        return float("inf"), 0.0
-    total = (0.0, 0.0)
-    for one, other in zip(ours, theirs, strict=True):
-        total = _worse(total, difference(one, other))
-    return total
-
-
-def difference(ours: Tensor, theirs: Tensor | None) -> Difference:
-    """Return how far `theirs` is from `ours`, NaN equal to NaN; infinitely far if it is missing."""
-    if theirs is None or ours.shape != theirs.shape:
-        return float("inf"), 0.0
-    if not ours.numel():
-        return 0.0, 0.0
-    one, other = ours.double(), theirs.double()
-    same = (one == other) | (one.isnan() & other.isnan())
-    far = float("inf")
-    gap = (one - other).abs().nan_to_num(nan=far, posinf=far).masked_fill(same, 0.0)
-    return float(gap.max()), float(one.abs().nan_to_num(0, 0, 0).max())
-
-
-def _worse(one: Difference, other: Difference) -> Difference:
-    return max(one, other, key=lambda difference: (relative(difference), difference))

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.compat import tree_leaves
-from dynsurgeon.errors import ConfigError, first_line
+from dynsurgeon.errors import ConfigError
+from dynsurgeon.messages import first_line
 from dynsurgeon.operators.contract import DynamicLayer
 from dynsurgeon.proof.arbiters import arbiters
-from dynsurgeon.proof.compare import Difference, difference, relative
 from dynsurgeon.recipe import Recipe
+from dynsurgeon.running.differences import SAME, Difference, difference
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import copied, preserved, tensors_of, widened
 from dynsurgeon.surgery.owners.functional import OPERANDS
@@ -121,11 +122,11 @@ def _compare(
         failure = "the backward of the dynamic model fails in train mode, the original's does not"
         return _Worst(float("inf"), "", f"{failure}: {first_line(error)}")
     pairs = list(_pairs(ours, theirs, dynamic, recipe))
-    largest = max((_difference(one, one)[1] for _, one, _ in pairs), default=0.0)
+    largest = max((_difference(one, one).scale for _, one, _ in pairs), default=0.0)
     worst = _Worst(0.0, "")
     for name, one, other in pairs:
         gap, scale = _difference(one, other)
-        found = _Worst(relative((gap, max(scale, FLOOR * largest))), name)
+        found = _Worst(Difference(gap, max(scale, FLOOR * largest)).relative, name)
         worst = max(worst, found, key=lambda each: each.rel)
     return worst
 
@@ -199,7 +200,7 @@ def _difference(one: Tensor | None, other: Tensor | None) -> Difference:
     if one is None or other is None:  # no gradient is a gradient of zeros
         there = one if other is None else other
         if there is None:
-            return 0.0, 0.0
+            return SAME
         zeros = torch.zeros_like(there)
         return difference(zeros if one is None else one, zeros if other is None else other)
     return difference(one, other)

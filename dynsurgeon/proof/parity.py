@@ -9,7 +9,7 @@ from torch import nn
 
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.proof.arbiters import Comparing, arbiters
-from dynsurgeon.proof.compare import Comparison, compare_models, relative
+from dynsurgeon.proof.compare import Comparison, compare_models
 from dynsurgeon.proof.gradients import GradientParity, check_gradients
 from dynsurgeon.proof.receipt import TOLERANCES, Receipt, SiteParity
 from dynsurgeon.recipe import recipe_of
@@ -94,7 +94,7 @@ def _compare_fresh(
 
 def _receipt(comparison: Comparison, gradients: GradientParity, notes: list[str]) -> Receipt:
     sites = tuple(
-        SiteParity(name, mode, difference[0], relative(difference))
+        SiteParity(name, mode, difference.gap, difference.relative)
         for (name, mode), difference in comparison.sites.items()
     )
     return Receipt(
@@ -102,7 +102,7 @@ def _receipt(comparison: Comparison, gradients: GradientParity, notes: list[str]
         max_abs=comparison.max_abs,
         max_rel=comparison.max_rel,
         tolerance=TOLERANCES.get(comparison.dtype, 1e-5),
-        output_rel={mode: relative(d) for mode, d in comparison.outputs.items()},
+        output_rel={mode: d.relative for mode, d in comparison.outputs.items()},
         sites=sites,
         notes=tuple(notes),
         gradient_rel=gradients.rel,

@@ -6,7 +6,8 @@ import traceback
 
 from torch import nn
 
-from dynsurgeon.errors import ConfigError, first_line
+from dynsurgeon.errors import ConfigError
+from dynsurgeon.messages import first_line
 
 
 def model_failure(model: nn.Module, error: Exception, inputs: str) -> ConfigError:

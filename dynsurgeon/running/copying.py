@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dynsurgeon.errors import UnsupportedModelError, first_line
+from dynsurgeon.errors import UnsupportedModelError
+from dynsurgeon.messages import first_line
 
 
 def copy_of(model: nn.Module, copied: dict[int, Any] | None = None) -> nn.Module:

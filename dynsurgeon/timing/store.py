@@ -12,11 +12,11 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from dynsurgeon.files import staged_file
 from dynsurgeon.timing.machine import cpu_name
 
 FORMAT = 1
@@ -45,7 +45,9 @@ class TimeStore:
         self._times = {**_read(self._path), **self._times, key: seconds}
         document = {"format": FORMAT, "code": code_digest(), "seconds": self._times}
         with contextlib.suppress(OSError):
-            _replace(self._path, json.dumps(document, indent=1, sort_keys=True))
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with staged_file(self._path) as path:
+                path.write_text(json.dumps(document, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def times_file(threads: int) -> Path:
@@ -80,14 +82,3 @@ def _read(path: Path) -> dict[str, float]:
         return {str(key): float(seconds) for key, seconds in document["seconds"].items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)

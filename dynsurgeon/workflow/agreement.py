@@ -10,11 +10,11 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.export.session import Session
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.running.fresh import fresh_inputs
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import preserved
+from dynsurgeon.runtimes.onnxruntime import Session
 
 SAMPLES = 8
 FLOATING = {

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dynsurgeon.errors import StorageError, SurgeryError
+from dynsurgeon.files import staged_folder
 
 RECIPE, TENSORS, ONNX, RECEIPT = "recipe.json", "model.safetensors", "model.onnx", "receipt.json"
 CHECKPOINTS = "checkpoints"
@@ -73,47 +71,24 @@ def staged_directory(
     check_free(directory, force=force, words=words)
     target = directory.resolve()
     missing = [parent for parent in target.parents if not parent.exists()]
+    stack = ExitStack()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        staging = stack.enter_context(staged_folder(target))
     except OSError as error:
         _remove_empty(missing)
         raise StorageError(f"'{directory}' can't be written: {error.strerror}") from error
     try:
-        yield staging
-        staging.chmod(0o777 & ~_umask())
-        _move(staging, target)
+        with stack:
+            yield staging
     except SurgeryError as error:  # its message may name a file by its temporary place
         error.args = (str(error).replace(str(staging), str(directory)), *error.args[1:])
         raise
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
         _remove_empty(missing)
-
-
-def _move(staging: Path, target: Path) -> None:
-    if not target.exists():
-        os.replace(staging, target)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-    try:
-        os.replace(target, aside / target.name)
-        try:
-            os.replace(staging, target)
-        except OSError:
-            os.replace(aside / target.name, target)
-            raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _remove_empty(directories: list[Path]) -> None:
     for directory in directories:
         if directory.is_dir() and not any(directory.iterdir()):
             directory.rmdir()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dynsurgeon.storage import staged
+from dynsurgeon.files import staged_file
 from dynsurgeon.surgery.decide.planned import Plan
 from dynsurgeon.workflow.directory import RECEIPT
 
@@ -20,7 +20,7 @@ Document = dict[str, Any]
 def write_receipt(directory: Path, document: Document) -> None:
     """Write ``receipt.json``."""
     text = json.dumps(document, indent=2, allow_nan=False)
-    with staged(directory / RECEIPT) as path:
+    with staged_file(directory / RECEIPT) as path:
         path.write_text(text + "\n", encoding="utf-8")
 
 

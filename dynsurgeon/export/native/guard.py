@@ -11,12 +11,12 @@ from __future__ import annotations
 from functools import cache
 
 import onnx_ir as ir
-import onnxruntime as ort
 import torch
 from torch import Tensor
 
-from dynsurgeon.export.native.optimise import NCHWC, options
+from dynsurgeon.export.native.optimise import NCHWC
 from dynsurgeon.export.tensors import new_initializer
+from dynsurgeon.runtimes.onnxruntime import Session
 
 CHANNELS, COLUMNS = 16, 2
 """Shape of the probe: a block of 8 or 16 channels at two places."""
@@ -32,8 +32,7 @@ def block_width() -> int:
     flat.type = ir.TensorType(ir.DataType.FLOAT)
     graph.outputs.append(flat)
     model = ir.to_proto(ir.Model(graph, ir_version=10)).SerializeToString()
-    session = ort.InferenceSession(model, options(), providers=["CPUExecutionProvider"])
-    order = session.run(None, {})[0].tolist()
+    order = Session(model).run([])[0].tolist()
     return int(order.index(1.0))  # the first channel's second column comes after one block
 
 

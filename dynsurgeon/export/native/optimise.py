@@ -6,12 +6,11 @@ import tempfile
 from pathlib import Path
 
 import onnx_ir as ir
-import onnxruntime as ort
 
 from dynsurgeon.errors import ExportError
-from dynsurgeon.export.running import first_line
 from dynsurgeon.export.write import EXTERNAL_DATA_LIMIT, weight_bytes
-from dynsurgeon.timing.session import ERRORS_ONLY
+from dynsurgeon.messages import first_line
+from dynsurgeon.runtimes.onnxruntime import Session
 
 NCHWC = "com.microsoft.nchwc"
 """Domain of the operators that work in blocks of channels."""
@@ -32,19 +31,9 @@ def optimise(model: ir.Model) -> ir.Model:
         source, result = Path(folder, "in.onnx"), Path(folder, "out.onnx")
         ir.save(model, source)
         try:
-            ort.InferenceSession(str(source), options(result), providers=["CPUExecutionProvider"])
+            Session(source, rewritten=result)
         except Exception as error:
             raise ExportError(
                 f"onnxruntime can't lay the graph out: {first_line(error)}"
             ) from error
         return ir.from_proto(ir.to_proto(ir.load(result)))  # in memory: the folder goes away
-
-
-def options(result: Path | None = None) -> ort.SessionOptions:
-    """Return the options of a session that optimises fully, and writes its graph to `result`."""
-    chosen = ort.SessionOptions()
-    chosen.log_severity_level = ERRORS_ONLY
-    chosen.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    if result is not None:
-        chosen.optimized_model_filepath = str(result)
-    return chosen

@@ -20,8 +20,8 @@ from dynsurgeon.export.signature import tensors
 from dynsurgeon.export.target import Target
 from dynsurgeon.export.tuning.sites import Timer, Times
 from dynsurgeon.export.write import data_path
+from dynsurgeon.runtimes.onnxruntime import timed_session
 from dynsurgeon.timing.interleave import interleaved
-from dynsurgeon.timing.session import timed_session
 from dynsurgeon.timing.store import TimeStore, times_file
 
 ROUNDS, MOST_SECONDS = 21, 20.0

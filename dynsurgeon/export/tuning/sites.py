@@ -13,8 +13,8 @@ import torch
 from dynsurgeon.export.forms import CONV_FORMS
 from dynsurgeon.export.forms.site import ConvSite, is_dynamic_conv
 from dynsurgeon.export.tuning.probe import probe_model
+from dynsurgeon.runtimes.onnxruntime import timed_session
 from dynsurgeon.timing.interleave import interleaved
-from dynsurgeon.timing.session import timed_session
 from dynsurgeon.timing.store import TimeStore
 
 ROUNDS, MOST_SECONDS = 15, 2.0

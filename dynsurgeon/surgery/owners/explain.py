@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import re
 
+from dynsurgeon.messages import first_line
+
+LONGEST = 160
+"""Letters of torch.fx's own message, which stands in a table."""
+
 _MEANINGS = (
     (r"inputs to control flow", "branches on values of a tensor"),
     (r"cannot be iterated|is not iterable", "iterates over a tensor"),
@@ -25,9 +30,8 @@ _MEANINGS = (
 
 def explain(error: Exception) -> str:
     """Say what an owner's forward does that made tracing it raise `error`."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
     for pattern, meaning in _MEANINGS:
         found = re.search(pattern, str(error))
         if found is not None:
             return f"its owner's forward {meaning.format(**found.groupdict())}"
-    return f"its owner's forward can't be read by torch.fx ({lines[0][:160]})"
+    return f"its owner's forward can't be read by torch.fx ({first_line(error, limit=LONGEST)})"

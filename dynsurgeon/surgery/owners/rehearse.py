@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from dynsurgeon.running.differences import agree
 from dynsurgeon.running.run import Mode, copied, preserved, tensors_of
 from dynsurgeon.surgery.owners.rewrite import rewrite_forward, undo_rewrite
 from dynsurgeon.surgery.owners.trace import OwnerTrace
@@ -24,6 +25,11 @@ from dynsurgeon.surgery.sites.observe import Call, Observer
 from dynsurgeon.surgery.sites.survey import Survey
 
 T = TypeVar("T")
+
+THREADS = 16
+"""Roundings that a reduction may be off by, for threads may split it differently from run to run.
+
+A wrong trace is far off."""
 
 
 def unfaithful_owners(
@@ -111,35 +117,6 @@ def _same_outputs(model: nn.Module, survey: Survey, observer: Observer) -> bool:
                 outputs = copied(inputs).call(model)
         except Exception:
             return False
-        if not same_tensors(survey.outputs[mode], outputs):
+        if not agree(survey.outputs[mode], outputs, roundings=THREADS):
             return False
     return True
-
-
-def same_function(one: Any, other: Any) -> bool:
-    """Whether two nested outputs agree as far as a converted network can: to sums of roundings."""
-    return _agree(one, other, roundings=2**14)
-
-
-def same_tensors(one: Any, other: Any) -> bool:
-    """Whether two nested outputs hold the same numbers, NaN equal to NaN, to a few roundings."""
-    # Threads may split a reduction differently from run to run; a wrong trace is far off.
-    return _agree(one, other, roundings=16)
-
-
-def _agree(one: Any, other: Any, roundings: int) -> bool:
-    ours, theirs = tensors_of(one), tensors_of(other)
-    return len(ours) == len(theirs) and all(
-        a.shape == b.shape and a.dtype == b.dtype and _close(a, b, roundings)
-        for a, b in zip(ours, theirs, strict=True)
-    )
-
-
-def _close(a: Tensor, b: Tensor, roundings: int) -> bool:
-    if torch.equal(a, b):
-        return True
-    if not a.dtype.is_floating_point:
-        return False
-    scale = float(a.abs().nan_to_num(0, 0, 0).max()) if a.numel() else 0.0
-    slack = roundings * torch.finfo(a.dtype).eps * scale
-    return torch.allclose(a, b, rtol=0, atol=slack, equal_nan=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.compat import tree_leaves
-from dynsurgeon.errors import first_line
+from dynsurgeon.messages import first_line
 from dynsurgeon.running.blame import model_failure
 from dynsurgeon.running.flops import FlopCounter
 from dynsurgeon.running.inputs import Inputs

@@ -8,7 +8,6 @@ them.
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import zipfile
 from pathlib import Path
@@ -18,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.errors import StorageError, first_line
+from dynsurgeon.errors import StorageError
+from dynsurgeon.files import staged_file
+from dynsurgeon.messages import first_line
 from dynsurgeon.recipe import recipe_of
-from dynsurgeon.storage import staged
 from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 
@@ -122,10 +122,8 @@ class CheckpointFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
             for part in self.folder.glob(".*.pt.*"):  # of a write that was killed
                 part.unlink(missing_ok=True)
-            with staged(self.folder / name) as path, path.open("wb") as file:
+            with staged_file(self.folder / name, lasting=True) as path, path.open("wb") as file:
                 torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())  # the name must never come before the content
         except (OSError, RuntimeError) as error:
             hint = "; the checkpoint before it is intact, resume from that"
             hint = hint if self.has_last() else ""
