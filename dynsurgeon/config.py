@@ -192,7 +192,13 @@ def _from_table(role: Role, table: Settings) -> Any:
     values = dict(table)
     named = values.pop("operator", None)
     operator = operator_named(role, DEFAULTS[role] if named is None else named)
-    _check_keys(operator.settings, values)
+    if named is None:
+        _check_keys(operator.settings, values)
+    known = [f.name for f in fields(operator.settings)]
+    for key in values:
+        if key not in known:
+            hint = suggest(key, known) or f"; it has {', '.join(known)}"
+            raise ConfigError(f"the operator {operator.name} has no setting {key!r}{hint}")
     return operator.settings(**{**(operator.fixed if named else {}), **values})
 
 

@@ -24,8 +24,10 @@ def staged_file(path: Path, *, lasting: bool = False) -> Iterator[Path]:
     """
     draft = _beside(path)
     draft.touch(exist_ok=False)
+    mode = draft.stat().st_mode
     try:
         yield draft
+        draft.chmod(mode)  # whoever wrote it may have put a private file in its place
         if lasting:  # the name must never come before the content
             _flush(draft)
         os.replace(draft, path)

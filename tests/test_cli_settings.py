@@ -125,6 +125,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         (SurgeryOptions(conv="none", experts=2), "--conv none .* --experts would do nothing"),
         (SurgeryOptions(conv="dynamic", no_conv=True), "contradict each other"),
         (SurgeryOptions(conv="dynamc"), "--conv: unknown operator 'dynamc'; did you mean"),
+        (
+            SurgeryOptions(conv="scale", experts=2),
+            "scale has no setting 'experts'; it has reduction",
+        ),
         (SurgeryOptions(relu="D"), "--relu: unknown operator 'D'; known: A, B, C"),
     ],
 )

@@ -52,6 +52,17 @@ def test_a_failure_leaves_nothing(staged: object, tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_a_private_file_put_in_its_place_becomes_like_any_other(tmp_path: Path) -> None:
+    with staged_file(tmp_path / "file") as path:
+        other = tmp_path / "other"
+        other.write_text("new")
+        other.chmod(0o600)
+        other.replace(path)
+    (tmp_path / "usual").touch()
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    assert (tmp_path / "file").read_text() == "new"
+
+
 def test_what_is_staged_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("")
     with staged_file(tmp_path / "staged"):
