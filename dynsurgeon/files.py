@@ -93,4 +93,4 @@ def _flush(path: Path) -> None:
 def _beside(path: Path, purpose: str = "") -> Path:
     # A new file has the mode of any new file. `tempfile` would make it private, and asking for the
     # process's umask means setting it: for a moment the files of other threads would be anybody's.
-    return path.with_name(f".{path.name}-{purpose}{secrets.token_hex(8)}")
+    return path.with_name(f".{path.name}.{purpose}{secrets.token_hex(8)}")

@@ -66,9 +66,10 @@ def test_nan_is_refused_by_name(kind: str, dtype: torch.dtype) -> None:
     if kind == "parameter":
         net[1].odd = nn.Parameter(tensor, requires_grad=False)
     else:
-        net[1].register_buffer("odd", tensor)
+        net[1].running_var = tensor
+    name = {"parameter": "odd", "buffer": "running_var"}[kind]
     for run in (ds.plan, ds.convert):
-        with pytest.raises(ds.UnsupportedModelError, match=f"the {kind} '1.odd' holds NaN: load"):
+        with pytest.raises(ds.UnsupportedModelError, match=f"the {kind} '1.{name}' holds NaN"):
             run(net, torch.zeros(1, 3, 8, 8))
 
 
@@ -81,6 +82,7 @@ def test_an_infinite_parameter_is_refused(tiny_resnet: TinyNet) -> None:
 
 def test_masks_and_large_numbers_are_no_nan(tiny_resnet: TinyNet) -> None:
     tiny_resnet.register_buffer("mask", torch.tensor([0.0, float("-inf"), float("inf")]))
+    tiny_resnet.register_buffer("table", torch.tensor([1.0, float("nan")]))
     tiny_resnet.register_buffer("steps", torch.tensor([3]))
     tiny_resnet.register_buffer("phase", torch.tensor([1j]))
     tiny_resnet.register_parameter("large", nn.Parameter(torch.full((4,), 3e38)))

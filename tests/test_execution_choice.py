@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from dynsurgeon.config import DynamicConvConfig
 from dynsurgeon.operators import DynamicConv2d
-from dynsurgeon.operators.execution import LEAN_FORMS, LeanForm, choose, forced_form, one_by_one
+from dynsurgeon.operators.execution import (
+    LEAN_FORMS,
+    LeanForm,
+    choose,
+    context,
+    forced_form,
+    one_by_one,
+)
 from dynsurgeon.operators.execution.choice import LEAN
 
 Settings = dict[str, Any]
@@ -93,6 +100,7 @@ def test_half_precision_runs_on_plain_operators() -> None:
 
 def test_export_sees_the_stacked_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    monkeypatch.setattr(context, "traced_in_this_thread", lambda: True)
     assert chosen(layer_of(THREE), torch.randn(1, 64, 32, 32)) == "stacked"
 
 

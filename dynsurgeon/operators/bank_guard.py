@@ -48,10 +48,12 @@ def check_replaced(layer: nn.Module, name: str, value: Any) -> None:
 
 @torch.no_grad()
 def _scaled_along(axes: tuple[int, ...], old: Tensor, new: Tensor) -> bool:
+    if not (type(old) is type(new) is nn.Parameter):
+        return False  # sharded, or a stand-in of some other kind
     if old.shape[1:] == new.shape[1:] and len(old) == 1 < len(new):
         return True  # a bank of one kernel was spread over the numbers of the channels
     same = old.shape == new.shape and old.device == new.device and old.dtype == new.dtype
-    if not same or old.is_meta or type(new) is not nn.Parameter or torch.compiler.is_compiling():
+    if not same or old.is_meta or torch.compiler.is_compiling():
         return False
     return any(_is_scaled(old.movedim(axis, 0), new.movedim(axis, 0)) for axis in axes)
 

@@ -47,10 +47,10 @@ def check_static(model: nn.Module) -> None:
 def check_numbers(model: nn.Module) -> None:
     """Raise where a model holds what no network computes with: nothing could be proven on it.
 
-    An infinite buffer is nothing unusual: masks of attention hold minus infinity.
+    Other buffers may hold anything: masks of attention hold minus infinity, tables NaN for none.
 
     Raises:
-        UnsupportedModelError: A parameter or a floating-point buffer holds NaN, or a parameter is
+        UnsupportedModelError: A parameter or a running statistic holds NaN, or a parameter is
             infinite. The message names the first.
     """
     for name, parameter in model.named_parameters():
@@ -58,7 +58,8 @@ def check_numbers(model: nn.Module) -> None:
             what = "NaN" if _has_nan(parameter) else "infinite numbers"
             raise UnsupportedModelError(f"the parameter {name!r} holds {what}: {_LOAD}")
     for name, buffer in model.named_buffers():
-        if not _is_finite(buffer) and _has_nan(buffer):
+        is_statistic = name.rpartition(".")[2] in ("running_mean", "running_var")
+        if is_statistic and not _is_finite(buffer) and _has_nan(buffer):
             raise UnsupportedModelError(f"the buffer {name!r} holds NaN: {_LOAD}")
 
 
