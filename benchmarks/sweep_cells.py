@@ -13,6 +13,7 @@ SHORT = {
     "is the stem": "stem",
     "works on a 1x1 map": "1x1 map",
     "cuts patches": "patches",
+    "is frozen": "frozen",
     "was never called": "never called",
     "can't be traced": "untraceable owner",  # in rows of earlier sweeps
     "its owner's forward": "untraceable owner",

@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig, SurgeryConfig
+    from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig, MeasureConfig, SurgeryConfig
     from dynsurgeon.conversion import convert
     from dynsurgeon.errors import (
         ConfigError,
@@ -32,10 +32,13 @@ if TYPE_CHECKING:
         UnsupportedModelError,
         WeightsError,
     )
-    from dynsurgeon.export import ExportResult, export_onnx
+    from dynsurgeon.export import ExportCheck, ExportResult, export_onnx, verify_onnx
+    from dynsurgeon.export.result import Timings
     from dynsurgeon.operators import (
+        ActivationForm,
         ActivationLayer,
         ConvolutionLayer,
+        DynamicConv,
         DynamicConv1d,
         DynamicConv2d,
         DynamicConv3d,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
         DynamicConvTranspose2d,
         DynamicConvTranspose3d,
         DynamicLayer,
+        DynamicReLU,
         DynamicReLUA,
         DynamicReLUB,
         DynamicReLUC,
@@ -52,28 +56,46 @@ if TYPE_CHECKING:
     )
     from dynsurgeon.planning import plan
     from dynsurgeon.proof.parity import check_parity
-    from dynsurgeon.proof.receipt import Receipt
-    from dynsurgeon.recipe import Recipe
+    from dynsurgeon.proof.receipt import Receipt, SiteParity
+    from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe
     from dynsurgeon.registry import Operator, operator_names, register_operator
     from dynsurgeon.running.inputs import Inputs
+    from dynsurgeon.settings import (
+        ActivationGateConfig,
+        CondConvConfig,
+        DCDConfig,
+        GateConfig,
+        ODConvConfig,
+        ScaleConfig,
+        ShiftMaxConfig,
+    )
     from dynsurgeon.storage import load, save
     from dynsurgeon.surgery.cut.restore import restore
+    from dynsurgeon.surgery.decide.costs import Cost
     from dynsurgeon.surgery.decide.planned import Plan
-    from dynsurgeon.surgery.decide.rows import Site
+    from dynsurgeon.surgery.decide.rows import Latency, Site
     from dynsurgeon.training.bank_steps import balance_banks
     from dynsurgeon.training.batch_norm import BatchNormReport, update_batch_norm
     from dynsurgeon.training.calibrate import calibrate
     from dynsurgeon.training.finetune.data import TrainingData, load_images
     from dynsurgeon.training.finetune.engine import finetune
-    from dynsurgeon.training.finetune.results import FinetuneResult
+    from dynsurgeon.training.finetune.listener import Listener, Setup
+    from dynsurgeon.training.finetune.results import Epoch, FinetuneResult, Gain, RateProbe, Score
     from dynsurgeon.training.finetune.settings import FinetuneSettings
     from dynsurgeon.training.groups import parameter_groups
-    from dynsurgeon.training.report import AttentionReport, attention_report
+    from dynsurgeon.training.report import AttentionReport, SiteAttention, attention_report
     from dynsurgeon.training.schedule import TemperatureSchedule, temperature_at
     from dynsurgeon.training.temperature import set_temperature
+    from dynsurgeon.workflow.conversion import Conversion, convert_to_directory
+    from dynsurgeon.workflow.export_settings import ExportSettings
 
 _MODULES: dict[str, tuple[str, ...]] = {
-    "config": ("DynamicConvConfig", "DynamicReLUConfig", "SurgeryConfig"),
+    "config": (
+        "DynamicConvConfig",
+        "DynamicReLUConfig",
+        "MeasureConfig",
+        "SurgeryConfig",
+    ),
     "conversion": ("convert",),
     "errors": (
         "ConfigError",
@@ -90,10 +112,18 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "UnsupportedModelError",
         "WeightsError",
     ),
-    "export": ("ExportResult", "export_onnx"),
+    "export": (
+        "ExportCheck",
+        "ExportResult",
+        "export_onnx",
+        "verify_onnx",
+    ),
+    "export.result": ("Timings",),
     "operators": (
+        "ActivationForm",
         "ActivationLayer",
         "ConvolutionLayer",
+        "DynamicConv",
         "DynamicConv1d",
         "DynamicConv2d",
         "DynamicConv3d",
@@ -101,6 +131,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "DynamicConvTranspose2d",
         "DynamicConvTranspose3d",
         "DynamicLayer",
+        "DynamicReLU",
         "DynamicReLUA",
         "DynamicReLUB",
         "DynamicReLUC",
@@ -110,35 +141,94 @@ _MODULES: dict[str, tuple[str, ...]] = {
     ),
     "planning": ("plan",),
     "proof.parity": ("check_parity",),
-    "proof.receipt": ("Receipt",),
-    "recipe": ("Recipe",),
-    "registry": ("Operator", "operator_names", "register_operator"),
+    "proof.receipt": (
+        "Receipt",
+        "SiteParity",
+    ),
+    "recipe": (
+        "OwnerRecipe",
+        "Recipe",
+        "SiteRecipe",
+    ),
+    "registry": (
+        "Operator",
+        "operator_names",
+        "register_operator",
+    ),
     "running.inputs": ("Inputs",),
-    "storage": ("load", "save"),
+    "settings": (
+        "ActivationGateConfig",
+        "CondConvConfig",
+        "DCDConfig",
+        "GateConfig",
+        "ODConvConfig",
+        "ScaleConfig",
+        "ShiftMaxConfig",
+    ),
+    "storage": (
+        "load",
+        "save",
+    ),
     "surgery.cut.restore": ("restore",),
+    "surgery.decide.costs": ("Cost",),
     "surgery.decide.planned": ("Plan",),
-    "surgery.decide.rows": ("Site",),
+    "surgery.decide.rows": ("Latency", "Site"),
     "training.bank_steps": ("balance_banks",),
-    "training.batch_norm": ("BatchNormReport", "update_batch_norm"),
+    "training.batch_norm": (
+        "BatchNormReport",
+        "update_batch_norm",
+    ),
     "training.calibrate": ("calibrate",),
-    "training.finetune.data": ("TrainingData", "load_images"),
+    "training.finetune.data": (
+        "TrainingData",
+        "load_images",
+    ),
     "training.finetune.engine": ("finetune",),
-    "training.finetune.results": ("FinetuneResult",),
+    "training.finetune.listener": (
+        "Listener",
+        "Setup",
+    ),
+    "training.finetune.results": (
+        "Epoch",
+        "FinetuneResult",
+        "Gain",
+        "RateProbe",
+        "Score",
+    ),
     "training.finetune.settings": ("FinetuneSettings",),
     "training.groups": ("parameter_groups",),
-    "training.report": ("AttentionReport", "attention_report"),
-    "training.schedule": ("TemperatureSchedule", "temperature_at"),
+    "training.report": (
+        "AttentionReport",
+        "SiteAttention",
+        "attention_report",
+    ),
+    "training.schedule": (
+        "TemperatureSchedule",
+        "temperature_at",
+    ),
     "training.temperature": ("set_temperature",),
+    "workflow.conversion": (
+        "Conversion",
+        "convert_to_directory",
+    ),
+    "workflow.export_settings": ("ExportSettings",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "ActivationForm",
+    "ActivationGateConfig",
     "ActivationLayer",
     "AttentionReport",
     "BatchNormReport",
+    "CondConvConfig",
     "ConfigError",
+    "Conversion",
     "ConvolutionLayer",
+    "Cost",
+    "DCDConfig",
     "DataError",
+    "DynamicConv",
     "DynamicConv1d",
     "DynamicConv2d",
     "DynamicConv3d",
@@ -147,32 +237,52 @@ __all__ = [
     "DynamicConvTranspose2d",
     "DynamicConvTranspose3d",
     "DynamicLayer",
+    "DynamicReLU",
     "DynamicReLUA",
     "DynamicReLUB",
     "DynamicReLUC",
     "DynamicReLUConfig",
+    "Epoch",
+    "ExportCheck",
     "ExportError",
     "ExportResult",
+    "ExportSettings",
     "FinetuneResult",
     "FinetuneSettings",
+    "Gain",
+    "GateConfig",
     "Head",
     "Inputs",
+    "Latency",
+    "Listener",
+    "MeasureConfig",
     "ModelNotFoundError",
     "NoSiteError",
+    "ODConvConfig",
     "Operator",
+    "OwnerRecipe",
     "ParityError",
     "Part",
     "PatternError",
     "Plan",
+    "RateProbe",
     "Receipt",
     "Recipe",
     "RestoreError",
+    "ScaleConfig",
+    "Score",
+    "Setup",
+    "ShiftMaxConfig",
     "Site",
+    "SiteAttention",
+    "SiteParity",
+    "SiteRecipe",
     "StorageError",
     "SurgeryConfig",
     "SurgeryError",
     "Temperature",
     "TemperatureSchedule",
+    "Timings",
     "TrainingData",
     "TrainingError",
     "UnsupportedModelError",
@@ -182,6 +292,7 @@ __all__ = [
     "calibrate",
     "check_parity",
     "convert",
+    "convert_to_directory",
     "export_onnx",
     "finetune",
     "load",
@@ -195,6 +306,7 @@ __all__ = [
     "set_temperature",
     "temperature_at",
     "update_batch_norm",
+    "verify_onnx",
 ]
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+from torch._guards import TracingContext
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import (
     GetAttrKey,
     KeyEntry,
@@ -24,11 +25,13 @@ __all__ = [
     "TRACED_CONSTANT",
     "GetAttrKey",
     "KeyEntry",
+    "TorchDispatchMode",
     "accelerate_is_unused",
     "compiled_in_place",
     "forget_accelerate",
     "is_traceable_wrapper_subclass",
     "register_pytree_node",
+    "traced_in_this_thread",
     "transformed_by_func",
     "tree_flatten",
     "tree_leaves",
@@ -43,6 +46,12 @@ def transformed_by_func(tensor: Tensor) -> bool:
     """Whether a transformation of `torch.func` is at work on a tensor."""
     functorch: Any = torch._C._functorch
     return bool(functorch.is_functorch_wrapped_tensor(tensor))
+
+
+def traced_in_this_thread() -> bool:
+    """Whether `torch.compile` or `torch.export` is at work in this thread."""
+    context: Any = TracingContext
+    return torch.compiler.is_dynamo_compiling() or context.try_get() is not None
 
 
 def compiled_in_place(module: nn.Module) -> bool:

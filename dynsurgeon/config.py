@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from dynsurgeon.checks import require_choice, require_count, require_flag, require_patterns
 from dynsurgeon.errors import ConfigError, suggest
+from dynsurgeon.form_names import ExportFormName, check_form
 from dynsurgeon.overrides import Settings, apply_overrides, check_override
 from dynsurgeon.registry import (
     DEFAULTS,
@@ -46,15 +47,14 @@ class MeasureConfig:
         rounds: Timed rounds of the whole networks, interleaved.
     """
 
-    form: str = "rule"
+    form: ExportFormName = "rule"
     this_cpu: bool = False
     threads: int | None = None
     rounds: int = 30
 
     def __post_init__(self) -> None:
-        if not isinstance(self.form, str):
-            raise ConfigError(f"form must be the name of an ONNX layout, got {self.form!r}")
         require_flag("this_cpu", self.this_cpu)
+        check_form(self.form, this_cpu=self.this_cpu)
         if self.threads is not None:
             require_count("threads", self.threads)
         require_count("rounds", self.rounds)
@@ -80,6 +80,8 @@ class SurgeryConfig:
         skip_stem: Leave the first convolution static, as the paper does.
         skip_points: Leave convolutions whose input is a 1x1 map static (gates, pooled branches).
         skip_patchify: Leave convolutions static whose stride is their kernel (patch embeddings).
+        skip_frozen: Leave convolutions static none of whose parameters trains, in a model where
+            others do. A model that is frozen as a whole is converted.
         seed: Seed of the random attention and kernels, so that a conversion can be repeated.
         preset: Which sites to begin from; see `surgery.presets.PRESETS`.
         latency_budget: Most that the dynamic network may take over the static one, as a ratio of
@@ -97,6 +99,7 @@ class SurgeryConfig:
     skip_stem: bool = True
     skip_points: bool = True
     skip_patchify: bool = True
+    skip_frozen: bool = True
     seed: int = 0
     preset: PresetName = "all"
     latency_budget: float | None = None
@@ -113,7 +116,7 @@ class SurgeryConfig:
             raise ConfigError(f"overrides must map patterns to settings, got {self.overrides!r}")
         for pattern, settings in self.overrides.items():
             check_override(pattern, settings)
-        for name in ("skip_stem", "skip_points", "skip_patchify"):
+        for name in ("skip_stem", "skip_points", "skip_patchify", "skip_frozen"):
             require_flag(name, getattr(self, name))
         require_count("seed", self.seed, least=0)
         require_choice("preset", self.preset, get_args(PresetName))
@@ -178,10 +181,9 @@ def operator_settings(role: Role, value: object) -> Any:
     if isinstance(value, Mapping):
         return _from_table(role, value)
     if not any(operator.role == role and operator.takes(value) for operator in OPERATORS):
-        kinds = dict.fromkeys(o.settings.__name__ for o in OPERATORS if o.role == role)
+        known = ", ".join(operator_names(role))
         raise ConfigError(
-            f"{role} must be a {' or a '.join(kinds)}, the name of an operator "
-            f"({', '.join(operator_names(role))}) or None, got {value!r}"
+            f"{role} must be an operator's name ({known}), its settings, or None, got {value!r}"
         )
     return value
 

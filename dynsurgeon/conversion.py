@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
 from dynsurgeon.config import SurgeryConfig
-from dynsurgeon.errors import NoSiteError, UnsupportedModelError
+from dynsurgeon.errors import NoSiteError, StorageError, SurgeryError
 from dynsurgeon.messages import first_line
-from dynsurgeon.operators.execution import forced_form, one_by_one
 from dynsurgeon.planning import plan_in_place
-from dynsurgeon.running.copying import copy_of, double_of
-from dynsurgeon.running.differences import agree
-from dynsurgeon.running.inputs import Inputs, as_inputs
-from dynsurgeon.running.run import as_double, run_model
-from dynsurgeon.surgery.accept import check_model, check_static
+from dynsurgeon.running.copying import copy_of
+from dynsurgeon.running.inputs import as_inputs
+from dynsurgeon.surgery.accept import check_model, check_numbers, check_static
 from dynsurgeon.surgery.cut.apply import apply_recipe
-from dynsurgeon.surgery.cut.restore import restore
-from dynsurgeon.surgery.cut.unshare import unshared_activations
+from dynsurgeon.surgery.cut.intact import intact
+from dynsurgeon.surgery.cut.outcome import check_outcome, run_static
 from dynsurgeon.surgery.decide.planned import Plan
-
-ROUNDINGS = 2**14
-"""Roundings that a converted network may be off by: sums of many, in another order."""
 
 
 @torch.inference_mode(False)
@@ -37,6 +32,10 @@ def convert(
     """Make a static model dynamic, computing exactly what it computed.
 
     The whole plan is checked before anything is cut, and the result is run on the example inputs.
+
+    Other threads notice nothing, unless they draw random numbers from the process's generators
+    meanwhile, which are seeded here and put back. A second thread that converts, plans, proves,
+    loads or exports waits where two can't work at once.
 
     Args:
         model: The static model, in any mode and precision.
@@ -53,28 +52,37 @@ def convert(
         ConfigError: The inputs or the configuration don't fit the model.
         PatternError: A pattern selects no site.
         NoSiteError: Nothing in the model can be made dynamic under this configuration.
-        StorageError: The plan was made of another model.
-        UnsupportedModelError: The model is of a form that can't be converted as it is.
+        StorageError: The plan was made of another model. Whatever is raised, `model` is as it was,
+            bit for bit, with copy=False too.
+        UnsupportedModelError: The model is of a form that can't be converted, or holds NaN.
     """
     check_model(model)
     check_static(model)
+    check_numbers(model)
     inputs = as_inputs(example_inputs)
     patient = copy_of(model) if copy else model
-    with unshared_activations(patient, keep=True):
+    with nullcontext() if copy else intact(patient):
         if isinstance(config, Plan):
             plan = config
         else:
             plan = plan_in_place(patient, inputs, config or SurgeryConfig())
         if not plan.converted:
             raise NoSiteError(_nothing_to_do(plan))
-        before = run_model(patient, inputs, "eval")
-        apply_recipe(patient, plan.recipe)
-        try:
-            _check_outcome(model if copy else None, patient, inputs, before)
-        except UnsupportedModelError:
-            restore(patient, copy=False)
-            raise
+        before = run_static(patient, inputs)
+        _apply_plan(patient, plan)
+        check_outcome(model if copy else None, patient, inputs, before)
     return patient
+
+
+def _apply_plan(model: nn.Module, plan: Plan) -> None:
+    try:
+        apply_recipe(model, plan.recipe)
+    except SurgeryError:
+        raise
+    except Exception as error:  # what a recipe of another model leads to is anybody's guess
+        raise StorageError(
+            f"the plan does not fit the model ({first_line(error)}): plan the model that it is now"
+        ) from error
 
 
 def _nothing_to_do(plan: Plan) -> str:
@@ -85,35 +93,3 @@ def _nothing_to_do(plan: Plan) -> str:
         reasons[str(site.reason)] = reasons.get(str(site.reason), 0) + 1
     listed = "; ".join(f"{count} x {reason}" for reason, count in reasons.items())
     return f"none of the model's {len(plan.sites)} sites can be made dynamic: {listed}"
-
-
-def _check_outcome(
-    original: nn.Module | None, dynamic: nn.Module, inputs: Inputs, before: Any
-) -> None:
-    # This form repeats the static convolution's roundings. A detector that sorts boxes by
-    # nearly equal scores would answer any other rounding with other boxes.
-    try:
-        with forced_form(one_by_one):
-            after = run_model(dynamic, inputs, "eval")
-    except Exception as error:
-        raise UnsupportedModelError(
-            f"the converted model does not run: {first_line(error)}; exclude the sites that this "
-            "comes from"
-        ) from error
-    same = agree(before, after, roundings=ROUNDINGS)
-    if not same and not _same_in_float64(original, dynamic, inputs):
-        raise UnsupportedModelError(
-            "the converted model does not compute what the original does (its code reads a module "
-            "that was replaced); exclude the sites around it"
-        )
-
-
-def _same_in_float64(original: nn.Module | None, dynamic: nn.Module, inputs: Inputs) -> bool:
-    if original is None:
-        return False
-    doubled = as_double(inputs)
-    try:
-        one, other = (run_model(double_of(m), doubled, "eval") for m in (original, dynamic))
-    except Exception:  # not every model runs in float64
-        return False
-    return agree(one, other, roundings=ROUNDINGS)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,16 +22,15 @@ def staged_file(path: Path, *, lasting: bool = False) -> Iterator[Path]:
     Raises:
         OSError: It can't be written.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
+    draft = _draft(path)
+    draft.touch(exist_ok=False)
     try:
-        yield Path(name)
-        os.chmod(name, 0o666 & ~_umask())
+        yield draft
         if lasting:  # the name must never come before the content
-            _flush(Path(name))
-        os.replace(name, path)
+            _flush(draft)
+        os.replace(draft, path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -46,7 +45,6 @@ def staged_folder(folder: Path) -> Iterator[Path]:
     """
     with folder_beside(folder) as staging:
         yield staging
-        staging.chmod(0o777 & ~_umask())
         if folder.exists():
             _swap(staging, folder)
         else:
@@ -54,13 +52,14 @@ def staged_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def folder_beside(path: Path, purpose: str = "") -> Iterator[Path]:
+def folder_beside(path: Path) -> Iterator[Path]:
     """Give a temporary folder beside `path`, on the same disk, that is removed at the end.
 
     Raises:
         OSError: It can't be made.
     """
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-{purpose}", dir=path.parent))
+    folder = _draft(path)
+    folder.mkdir()
     try:
         yield folder
     finally:
@@ -75,7 +74,7 @@ def file_digest(path: Path) -> str:
 
 def _swap(staging: Path, folder: Path) -> None:
     # Two folders can't be swapped at once: if the new one can't move in, the old one moves back.
-    with folder_beside(folder, "old-") as aside:
+    with folder_beside(folder) as aside:
         os.replace(folder, aside / folder.name)
         try:
             os.replace(staging, folder)
@@ -89,7 +88,7 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _draft(path: Path) -> Path:
+    # Made by its plain name, a file has the mode of any new file. `tempfile` would give it another,
+    # and asking for the umask means setting it: for a moment other threads' files were anybody's.
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}")

@@ -13,7 +13,7 @@ from dynsurgeon.errors import ConfigError
 from dynsurgeon.running.copying import copy_of
 from dynsurgeon.running.inputs import Inputs, as_inputs
 from dynsurgeon.running.snapshot import unchanged
-from dynsurgeon.surgery.accept import check_model, check_static
+from dynsurgeon.surgery.accept import check_model, check_numbers, check_static
 from dynsurgeon.surgery.cut.unshare import unshare_activations
 from dynsurgeon.surgery.decide.draft import Draft
 from dynsurgeon.surgery.decide.judge import judge_candidates
@@ -52,10 +52,11 @@ def plan(
         ConfigError: The inputs or the configuration don't fit the model.
         PatternError: A pattern selects no site.
         NoSiteError: No site fits a budget.
-        UnsupportedModelError: The model is of a form that can't be converted as it is.
+        UnsupportedModelError: The model is of a form that can't be converted, or holds NaN.
     """
     check_model(model)
     check_static(model)
+    check_numbers(model)
     inputs, config = as_inputs(example_inputs), config or SurgeryConfig()
     if copy:
         return plan_in_place(copy_of(model), inputs, config)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import NoneType
 from typing import Any
 
@@ -82,6 +82,8 @@ class Recipe:
         origin: How the static model was built, if a tool knows (model name, arguments, input size).
         versions: Versions of dynsurgeon and torch that made it.
         sha256: Digest of the tensor file beside it, once saved.
+        fitted: Whether the attention was fitted to data, by `calibrate`; None where that was not
+            recorded.
     """
 
     sites: tuple[SiteRecipe, ...]
@@ -91,6 +93,7 @@ class Recipe:
     origin: Mapping[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     sha256: str | None = None
+    fitted: bool | None = None
 
     def to_json(self) -> str:
         """Return the recipe as indented JSON."""
@@ -114,7 +117,9 @@ class Recipe:
             sites = tuple(_site_from(site) for site in values.pop("sites"))
             owners = tuple(_owner_from(owner) for owner in values.pop("owners"))
             _require(values, config=dict, seed=int, versions=dict)
-            _require(values, origin=(dict, NoneType), sha256=(str, NoneType))
+            _require(
+                values, origin=(dict, NoneType), sha256=(str, NoneType), fitted=(bool, NoneType)
+            )
             return cls(sites=sites, owners=owners, **values)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise StorageError(f"not a valid recipe: {error}") from error
@@ -179,3 +184,11 @@ def recipe_of(model: nn.Module) -> Recipe:
 def attach_recipe(model: nn.Module, recipe: Recipe) -> None:
     """Let `model` carry the recipe that it was converted by."""
     object.__setattr__(model, ATTRIBUTE, recipe)
+
+
+def mark_fitted(model: nn.Module) -> None:
+    """Note in the recipe that a converted model carries, wrapped or not, that it was calibrated."""
+    for module in model.modules():
+        recipe = getattr(module, ATTRIBUTE, None)
+        if isinstance(recipe, Recipe):
+            attach_recipe(module, replace(recipe, fitted=True))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar, get_args
 
 from dynsurgeon.checks import (
     require_choice,
@@ -59,7 +59,8 @@ class DynamicReLUConfig:
         lambda_a: Reach of the slopes around their start; 0 holds them fixed.
         lambda_b: Reach of the offsets around their start; 0 holds them fixed.
         temperature: Temperature of the spatial softmax of kind C; the paper uses 10 early on.
-        smooth: Also convert Hardswish, SiLU and GELU, as act(x) + DY-ReLU(x) - ReLU(x).
+        smooth: Also convert Hardswish, SiLU and GELU, as act(x) + DY-ReLU(x) - ReLU(x). (So is a
+            PReLU with slopes above 1, which is no maximum of lines either, without being asked.)
     """
 
     kind: ReLUKind = "B"
@@ -214,3 +215,13 @@ class GateConfig:
 @dataclass(frozen=True)
 class ActivationGateConfig(GateConfig):
     """How a gate is put behind an activation; see `GateConfig`."""
+
+
+C = TypeVar("C")
+
+
+def with_settings(config: C, **settings: Any) -> C:
+    """Return `config` with those settings that are not None."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    changed: C = replace(config, **given)  # type: ignore[type-var]
+    return changed

@@ -167,6 +167,9 @@ def _lines(module: DynamicReLU, theta: Tensor, c: int, x: Tensor, shares: Tensor
         best = torch.where(best > module.form.ceiling, module.form.ceiling, best)
     if module.form.function in SMOOTH:
         return SMOOTH[module.form.function](x) + best - torch.where(x > 0, x, 0.0)
+    if any(slope > 1 for slope in module.form.slopes):
+        own = x.new_tensor(module.form.slopes) if module.weight is None else module.weight
+        return torch.where(x > 0, x, own[c % len(own)] * x) + best - torch.where(x > 0, x, 0.0)
     return best
 
 

@@ -140,6 +140,8 @@ ACTIVATIONS: list[nn.Module] = [
     nn.ReLU6(),
     nn.LeakyReLU(0.2),
     nn.PReLU(init=-0.3),
+    nn.LeakyReLU(1.5),
+    nn.PReLU(init=1.7),
     nn.Hardswish(),
     nn.SiLU(),
     nn.GELU(),

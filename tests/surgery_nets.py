@@ -18,7 +18,7 @@ import dynsurgeon as ds
 from dynsurgeon.operators import DynamicConv, DynamicReLU
 from dynsurgeon.running.run import tensors_of
 
-EVERY = ds.SurgeryConfig(skip_stem=False, skip_points=False, skip_patchify=False)
+EVERY = ds.SurgeryConfig(skip_stem=False, skip_points=False, skip_patchify=False, skip_frozen=False)
 """The configuration that skips nothing by default."""
 
 

@@ -8,7 +8,7 @@ from nets import TinyNet
 from torch import nn
 
 import dynsurgeon as ds
-from dynsurgeon.surgery.accept import check_model, check_static
+from dynsurgeon.surgery.accept import check_model, check_numbers, check_static
 
 
 def test_a_plain_model_is_accepted_and_left_alone(tiny_net: TinyNet) -> None:
@@ -56,3 +56,34 @@ def test_a_configuration_of_another_kind_is_refused(tiny_resnet: TinyNet) -> Non
     config: Any = {"experts": 4}
     with pytest.raises(ds.ConfigError, match="config must be a SurgeryConfig, got dict"):
         ds.convert(tiny_resnet, tiny_resnet.example(), config)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float8_e4m3fn])
+@pytest.mark.parametrize("kind", ["parameter", "buffer"])
+def test_nan_is_refused_by_name(kind: str, dtype: torch.dtype) -> None:
+    net: Any = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    tensor = torch.tensor([1.0, float("nan"), 2.0]).to(dtype)
+    if kind == "parameter":
+        net[1].odd = nn.Parameter(tensor, requires_grad=False)
+    else:
+        net[1].register_buffer("odd", tensor)
+    for run in (ds.plan, ds.convert):
+        with pytest.raises(ds.UnsupportedModelError, match=f"the {kind} '1.odd' holds NaN: load"):
+            run(net, torch.zeros(1, 3, 8, 8))
+
+
+def test_an_infinite_parameter_is_refused(tiny_resnet: TinyNet) -> None:
+    with torch.no_grad():
+        tiny_resnet.get_parameter("layer1.0.conv1.weight")[0, 0] = float("inf")
+    with pytest.raises(ds.UnsupportedModelError, match=r"'layer1.0.conv1.weight' holds infinite"):
+        ds.convert(tiny_resnet, tiny_resnet.example())
+
+
+def test_masks_and_large_numbers_are_no_nan(tiny_resnet: TinyNet) -> None:
+    tiny_resnet.register_buffer("mask", torch.tensor([0.0, float("-inf"), float("inf")]))
+    tiny_resnet.register_buffer("steps", torch.tensor([3]))
+    tiny_resnet.register_buffer("phase", torch.tensor([1j]))
+    tiny_resnet.register_parameter("large", nn.Parameter(torch.full((4,), 3e38)))
+    tiny_resnet.register_parameter("small", nn.Parameter(torch.full((4,), 6e4).half()))
+    tiny_resnet.register_parameter("unset", nn.Parameter(torch.empty(3, device="meta")))
+    check_numbers(tiny_resnet)

@@ -10,11 +10,11 @@ from torch import nn
 
 from dynsurgeon.operators import KernelAttention
 from dynsurgeon.operators.attention import (
-    HIDDEN_FLOOR,
     global_average,
     hidden_width,
     squeeze_layer,
 )
+from dynsurgeon.operators.contract import HIDDEN_FLOOR
 
 
 def attention_of(channels: int = 8, experts: int = 4, **options: float) -> KernelAttention:

@@ -11,8 +11,9 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from dynsurgeon.cli.work.comparison import count_initializers, print_comparison, top1_agreement
+from dynsurgeon.cli.work.comparison import print_comparison
 from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.workflow.agreement import count_initializers, top1_agreement
 
 
 @pytest.fixture

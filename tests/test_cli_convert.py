@@ -216,7 +216,7 @@ def test_a_failed_parity_is_3_and_leaves_nothing(
             dynamic.get_submodule("3").weight.mul_(1.01)  # type: ignore[operator]
         return dynamic
 
-    monkeypatch.setattr(ds, "convert", convert_wrongly)
+    monkeypatch.setattr("dynsurgeon.workflow.conversion.convert", convert_wrongly)
     done = cli("convert", *TINY)
     assert done.code == 3
     assert "parity FAILED" in done.error
@@ -229,7 +229,7 @@ def test_a_failed_onnx_parity_is_3_and_leaves_nothing(
     def export_wrongly(*args: Any, **kwargs: Any) -> Any:
         raise ds.ParityError("onnxruntime computes something else")
 
-    monkeypatch.setattr(ds, "export_onnx", export_wrongly)
+    monkeypatch.setattr("dynsurgeon.workflow.conversion.export_onnx", export_wrongly)
     done = cli("convert", *TINY)
     assert done.code == 3
     assert cli.left() == []
@@ -241,7 +241,7 @@ def test_a_failed_export_names_the_way_out(
     def export_wrongly(*args: Any, **kwargs: Any) -> Any:
         raise ds.ExportError("no ONNX operator for this")
 
-    monkeypatch.setattr(ds, "export_onnx", export_wrongly)
+    monkeypatch.setattr("dynsurgeon.workflow.conversion.export_onnx", export_wrongly)
     done = cli("convert", *TINY)
     assert done.code == 5
     assert "--no-onnx" in done.error
@@ -252,7 +252,7 @@ def test_an_interruption_leaves_nothing(cli: CommandLine, monkeypatch: pytest.Mo
     def interrupted(*args: Any, **kwargs: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ds, "save", interrupted)
+    monkeypatch.setattr("dynsurgeon.workflow.conversion.save", interrupted)
     done = cli("convert", *TINY)
     assert done.code == 130
     assert cli.left() == []

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 import torch
@@ -44,6 +46,37 @@ class Pair:
 
 def test_every_name_is_there() -> None:
     assert [name for name in compat.__all__ if not hasattr(compat, name)] == []
+
+
+def test_a_dispatch_mode_sees_every_operator() -> None:
+    seen = []
+
+    class Mode(compat.TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            seen.append(func)
+            return func(*args, **(kwargs or {}))
+
+    with Mode():  # type: ignore[no-untyped-call]
+        torch.ones(2) + 1
+    assert torch.ops.aten.add.Tensor in seen
+
+
+def test_a_trace_is_known_in_its_own_thread_alone() -> None:
+    found = []
+
+    class Asking(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            found.append(compat.traced_in_this_thread())
+            other = Thread(target=lambda: found.append(compat.traced_in_this_thread()))
+            other.start()
+            other.join()
+            return x + 1
+
+    assert not compat.traced_in_this_thread()
+    torch.export.export(Asking(), (torch.ones(2),), strict=False)
+    assert found[:2] == [True, False]
 
 
 def test_trees_are_nested_containers_and_what_is_registered() -> None:

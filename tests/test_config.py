@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from dynsurgeon.config import (
     DynamicConvConfig,
     DynamicReLUConfig,
+    MeasureConfig,
     SurgeryConfig,
     apply_overrides,
 )
 from dynsurgeon.errors import ConfigError
+from dynsurgeon.form_names import ExportFormName
 
 BAD_CONV: list[tuple[dict[str, Any], str]] = [
     ({"experts": 0}, "experts must be a whole number of at least 1, got 0"),
@@ -47,10 +49,10 @@ BAD_RELU: list[tuple[dict[str, Any], str]] = [
 ]
 
 BAD_SURGERY: list[tuple[dict[str, Any], str]] = [
-    ({"conv": True}, "conv must be a DynamicConvConfig, the name of an operator (dynamic)"),
+    ({"conv": True}, "conv must be an operator's name (dynamic, "),
     (
         {"activation": 3},
-        "activation must be a DynamicReLUConfig, the name of an operator (A, B, C)",
+        "activation must be an operator's name (A, B, C, ",
     ),
     ({"conv": {"experts": 0}}, "experts must be a whole number of at least 1, got 0"),
     ({"conv": {"expert": 4}}, "unknown setting 'expert'; did you mean 'experts'"),
@@ -69,8 +71,20 @@ BAD_SURGERY: list[tuple[dict[str, Any], str]] = [
     ({"skip_stem": "no"}, "skip_stem must be true or false, got 'no'"),
     ({"skip_points": None}, "skip_points must be true or false, got None"),
     ({"skip_patchify": 0}, "skip_patchify must be true or false, got 0"),
+    ({"skip_frozen": "no"}, "skip_frozen must be true or false, got 'no'"),
     ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
     ({"seed": 0.5}, "seed must be a whole number of at least 0, got 0.5"),
+]
+BAD_MEASURE = [
+    ({"form": "scann"}, "unknown form 'scann'; did you mean 'scan'?"),
+    ({"form": "zzz"}, "unknown form 'zzz'; known forms: rule, auto, scan, portable, plain"),
+    ({"form": ["scan"]}, "unknown form ['scan']"),
+    ({"form": None}, "unknown form None"),
+    ({"form": "scan", "this_cpu": True}, "this_cpu is for form 'auto', which chooses; got form"),
+    ({"this_cpu": True}, "this_cpu is for form 'auto', which chooses; got form 'rule'"),
+    ({"this_cpu": "yes"}, "this_cpu must be true or false, got 'yes'"),
+    ({"threads": 0}, "threads must be a whole number of at least 1, got 0"),
+    ({"rounds": 0}, "rounds must be a whole number of at least 1, got 0"),
 ]
 
 
@@ -96,6 +110,16 @@ def test_bad_surgery_settings(values: dict[str, Any], message: str) -> None:
     assert message_of(SurgeryConfig.from_dict, values).startswith(message)
 
 
+@pytest.mark.parametrize(("values", "message"), BAD_MEASURE, ids=lambda v: str(v)[:40])
+def test_bad_measure_settings(values: dict[str, Any], message: str) -> None:
+    assert message_of(lambda v: MeasureConfig(**v), values).startswith(message)
+
+
+@pytest.mark.parametrize("form", ["auto", "native"])
+def test_this_cpu_goes_with_the_forms_that_are_for_it(form: ExportFormName) -> None:
+    assert MeasureConfig(form=form, this_cpu=True).this_cpu
+
+
 def test_defaults_are_the_papers() -> None:
     conv, activation = DynamicConvConfig(), DynamicReLUConfig()
     assert (conv.experts, conv.reduction, conv.temperature) == (4, 4, 30.0)
@@ -104,7 +128,10 @@ def test_defaults_are_the_papers() -> None:
     assert not activation.smooth
     config = SurgeryConfig()
     assert (config.conv, config.activation) == (conv, activation)
-    assert (config.skip_stem, config.skip_points, config.skip_patchify) == (True, True, True)
+    assert config.skip_stem
+    assert config.skip_points
+    assert config.skip_patchify
+    assert config.skip_frozen
 
 
 def test_none_and_false_leave_a_kind_alone() -> None:

@@ -25,9 +25,9 @@ from surgery_nets import (
 from torch import Tensor, nn
 
 import dynsurgeon as ds
-from dynsurgeon.conversion import _same_in_float64
 from dynsurgeon.operators import DynamicConv2d, DynamicReLUB
 from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.surgery.cut.outcome import _same_in_float64
 
 
 def photograph(model: nn.Module) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def test_every_kind_and_start(start: Any, kind: Any, tiny_mobile: TinyNet) -> No
     config = ds.SurgeryConfig(
         conv=ds.DynamicConvConfig(start=start, experts=3),
         activation=ds.DynamicReLUConfig(kind=kind, pieces=3, smooth=True),
-        **dict.fromkeys(("skip_stem", "skip_points", "skip_patchify"), False),  # type: ignore[arg-type]
+        **dict.fromkeys(("skip_stem", "skip_points", "skip_patchify", "skip_frozen"), False),  # type: ignore[arg-type]
     )
     dynamic = converted(tiny_mobile, tiny_mobile.example(), config)
     assert_samples_stay_apart(dynamic, tiny_mobile.example(3))

@@ -62,10 +62,3 @@ def test_changes_are_named_and_undone(change: str) -> None:
     assert module.steps is steps
     assert torch.equal(module.average + module.queue[0], torch.full((2,), 2.0))
     assert not hasattr(module.child, "count")
-
-
-def test_draws_are_noticed() -> None:
-    effects = SideEffects(Stateful())
-    assert not effects.drew()
-    torch.rand(1)
-    assert effects.drew()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.export.forms import CONV_FORMS
 from dynsurgeon.export.target import EXPORT_FORMS, Target
+from dynsurgeon.form_names import AUTO, NATIVE, RULE, ExportFormName
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,11 @@ def test_choose(form: str, batch: int | None, expected: str, traced: int) -> Non
 def test_refusals(form: str, batch: Any, opset: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Target.choose(form, batch, opset=opset)
+
+
+def test_the_names_that_a_configuration_checks_are_those_of_the_table() -> None:
+    assert get_args(ExportFormName) == (RULE, AUTO, *EXPORT_FORMS)
+    assert EXPORT_FORMS[NATIVE].native
 
 
 def test_every_layout_ends_in_a_form_that_always_fits() -> None:

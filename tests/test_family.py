@@ -331,3 +331,13 @@ def test_its_cost_is_counted(name: str) -> None:
     assert site.params_after == counted
     pooled = 8 * 8 * 8
     assert site.macs_after - site.macs_before > min(pooled, math.prod((16, 8, 8)))
+
+
+@pytest.mark.parametrize("name", ["scale", "dcd", "se", "odconv"])
+@pytest.mark.parametrize(("channels", "factor"), [(16, 1.0), (256, 4 / 64)])
+def test_wide_heads_learn_slowly(name: str, channels: int, factor: float) -> None:
+    layer, _ = LAYERS[name]
+    config = type(LAYERS[name][1][0])(reduction=4)
+    net = nn.Sequential(layer.from_static(nn.Conv2d(channels, channels, 1), config))
+    groups = {group["name"]: group["factor"] for group in ds.parameter_groups(net, 0.1)}
+    assert groups["head"] == factor

@@ -13,6 +13,8 @@ from nets import perturb_
 from torch import Tensor, nn
 
 import dynsurgeon as ds
+from dynsurgeon.operators import KernelAttention
+from dynsurgeon.recipe import attach_recipe, recipe_of
 from dynsurgeon.training.finetune import calibration
 from dynsurgeon.training.finetune.calibration import is_fresh
 from dynsurgeon.training.finetune.listener import Listener
@@ -114,6 +116,31 @@ def test_not_where_the_images_are_unlike_those_of_the_pretraining(tmp_path: Path
 )
 def test_what_a_network_says_of_its_attention(build: Any, fresh: bool) -> None:
     assert is_fresh(build()) is fresh
+
+
+@pytest.mark.parametrize("how", ["flat", "steep"])
+def test_the_recipe_tells_and_not_the_size_of_the_weights(how: str) -> None:
+    net = dynamic_net() if how == "steep" else fitted_net()
+    for module in net.modules():
+        if isinstance(module, KernelAttention):
+            for parameter in module.parameters():
+                nn.init.constant_(parameter, 100.0 if how == "steep" else 0.0)
+    assert is_fresh(net) is (how == "steep")
+
+
+def test_an_older_recipe_says_nothing_and_the_weights_are_looked_at() -> None:
+    for net, fresh in ((dynamic_net(), True), (fitted_net(), False)):
+        attach_recipe(net, replace(recipe_of(net), fitted=None))
+        assert is_fresh(net) is fresh
+
+
+def test_a_resumed_run_records_the_fit_of_its_checkpoint(tmp_path: Path) -> None:
+    settings = ds.FinetuneSettings(**{**QUICK, "cpu": True, "epochs": 1})
+    first = ds.finetune(dynamic_net(), blobs(), settings, checkpoints=tmp_path)
+    resumed = ds.finetune(dynamic_net(), blobs(), settings, checkpoints=tmp_path, resume=True)
+    assert recipe_of(first.model).fitted
+    assert recipe_of(resumed.model).fitted
+    assert not recipe_of(run(dynamic_net(), calibrate=False).model).fitted
 
 
 def test_what_has_no_attention_to_fit_is_left_alone_or_refused() -> None:

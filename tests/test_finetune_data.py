@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -79,3 +80,9 @@ def test_images_to_calibrate_on_need_no_labels(tmp_path: Path) -> None:
     images = load_unlabelled(tmp_path, (3, 8, 8))
     assert len(images) == 3
     assert images[2][0].shape == (3, 8, 8)
+
+
+def test_an_unknown_augmentation_is_not_none_in_silence(tmp_path: Path) -> None:
+    wrong: Any = "corp"
+    with pytest.raises(ds.ConfigError, match="augment must be one of auto, none, flip, crop, got"):
+        ds.load_images(tmp_path, (3, 8, 8), augment=wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import FrozenInstanceError
 
 import pytest
@@ -14,20 +15,24 @@ from dynsurgeon.operators.forms import SMOOTH_FUNCTIONS
 
 @pytest.mark.parametrize("slope", [0.0, 0.01, 1.0, -2.0, (0.25,), (1.0, -3.0, 0.5)])
 def test_slopes_up_to_one_are_no_obstacle(slope: float | tuple[float, ...]) -> None:
-    assert ActivationForm("prelu", slope=slope).obstacle() is None
+    form = ActivationForm("prelu", slope=slope)
+    assert form.obstacle() is None
+    assert not form.beside
 
 
 @pytest.mark.parametrize(
-    ("slope", "named"), [(1.5, "1.5"), ((0.1, 2.0, 1.2), "2"), (float("inf"), "inf")]
+    ("slope", "named"), [((0.1, float("nan")), "nan"), (float("inf"), "inf"), (-math.inf, "-inf")]
 )
-def test_slopes_above_one_are_named(slope: float | tuple[float, ...], named: str) -> None:
-    # max(x, s x) with s > 1 is s x above zero and x below: the activation upside down.
+def test_slopes_that_are_no_numbers_are_named(slope: float | tuple[float, ...], named: str) -> None:
     reason = ActivationForm("leaky_relu", slope=slope).obstacle()
-    assert reason == f"slope {named} below zero is above 1: not a maximum of lines"
+    assert reason == f"slope {named} below zero is no finite number"
 
 
-def test_a_slope_that_is_no_number_is_an_obstacle() -> None:
-    assert ActivationForm("prelu", slope=(0.1, float("nan"))).obstacle() is not None
+@pytest.mark.parametrize("slope", [1.5, (0.1, 2.0, -1.2)])
+def test_steep_slopes_are_computed_beside_the_lines(slope: float | tuple[float, ...]) -> None:
+    # max(x, s x) with s > 1 is s x above zero and x below: the activation upside down.
+    form = ActivationForm("prelu", slope=slope)
+    assert (form.steep, form.smooth, form.beside, form.obstacle()) == (True, False, True, None)
 
 
 @pytest.mark.parametrize("name", ["relu", "relu6", "leaky_relu", "prelu"])

@@ -36,11 +36,17 @@ def _tied() -> nn.Module:
     return net
 
 
-def _steep() -> nn.PReLU:
-    prelu = nn.PReLU(4)
-    with torch.no_grad():
-        prelu.weight[1] = 1.5
-    return prelu
+class _Functional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(4, 4, 3, 3)), nn.Parameter(torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, bias=self.bias)
+
+
+def _frozen_kernels() -> nn.Module:
+    return _Functional().requires_grad_(False)
 
 
 def _hooked() -> nn.Module:
@@ -70,6 +76,16 @@ REASONS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         lambda: two(nn.Conv2d(4, 4, 2, stride=2, padding="valid")),
         "1",
         "cuts patches (its stride is its kernel)",
+    ),
+    "frozen": (
+        lambda: two(nn.Conv2d(4, 4, 3).requires_grad_(False)),
+        "1",
+        "is frozen, in a model that trains (skip_frozen=False converts it)",
+    ),
+    "frozen functional": (
+        lambda: two(_frozen_kernels()),
+        "1.conv2d",
+        "is frozen, in a model that trains (skip_frozen=False converts it)",
     ),
     "parametrized": (
         lambda: two(parametrizations.weight_norm(nn.Conv2d(4, 4, 3))),
@@ -112,15 +128,10 @@ REASONS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         "1",
         "silu is no maximum of lines (smooth=True converts it as silu + DY-ReLU - ReLU)",
     ),
-    "steep": (
-        lambda: two(_steep()),
+    "infinitely steep": (
+        lambda: two(nn.LeakyReLU(float("inf"))),
         "1",
-        "slope 1.5 below zero is above 1: not a maximum of lines",
-    ),
-    "steep leaky": (
-        lambda: two(nn.LeakyReLU(3.0)),
-        "1",
-        "slope 3 below zero is above 1: not a maximum of lines",
+        "slope inf below zero is no finite number",
     ),
     "one axis": (
         lambda: Flow(lambda self, x: F.relu(x.flatten()).view_as(x)),
@@ -214,7 +225,7 @@ def test_include_and_exclude(tiny_resnet: TinyNet) -> None:
     assert found["layer2.0.conv1"] == "not included"
 
 
-@pytest.mark.parametrize("what", ["stem", "point", "patchify"])
+@pytest.mark.parametrize("what", ["stem", "point", "patchify", "frozen", "frozen functional"])
 def test_a_default_skip_gives_way_to_the_exact_name_and_to_its_switch(what: str) -> None:
     build, site, reason = REASONS[what]
     net = build()
@@ -222,6 +233,17 @@ def test_a_default_skip_gives_way_to_the_exact_name_and_to_its_switch(what: str)
     assert reasons(net, images(), ds.SurgeryConfig(include=("*",)))[site] == reason
     assert reasons(net, images(), ds.SurgeryConfig(include=(site,)))[site] is None
     assert reasons(net, images(), EVERY)[site] is None
+
+
+def test_a_model_that_is_frozen_as_a_whole_is_converted() -> None:
+    net = two(nn.Conv2d(4, 4, 3)).requires_grad_(False)
+    assert reasons(net, images(), DEFAULT)["1"] is None
+
+
+def test_a_convolution_with_one_parameter_that_trains_is_not_frozen() -> None:
+    net = two(nn.Conv2d(4, 4, 3))
+    net[1].weight.requires_grad_(False)
+    assert reasons(net, images(), DEFAULT)["1"] is None
 
 
 def test_a_pooling_kernel_with_padding_is_no_patchify() -> None:

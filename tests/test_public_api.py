@@ -34,7 +34,7 @@ def test_the_names_of_the_contract() -> None:
     contract = {
         *("SurgeryConfig", "DynamicConvConfig", "DynamicReLUConfig", "SurgeryError"),
         *("plan", "convert", "check_parity", "save", "load", "export_onnx"),
-        *("set_temperature", "restore"),
+        *("set_temperature", "restore", "verify_onnx", "MeasureConfig", "DynamicConv"),
     }
     assert contract <= set(ds.__all__)
 

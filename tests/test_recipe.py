@@ -39,6 +39,15 @@ def test_it_holds_names_and_numbers() -> None:
     assert "<" not in text  # the repr of an object
 
 
+def test_a_recipe_of_an_earlier_version_says_nothing_of_a_fit() -> None:
+    old = values()
+    assert old.pop("fitted") is False
+    assert Recipe.from_json(json.dumps(old)).fitted is None
+    assert Recipe.from_json(json.dumps({**old, "fitted": True})).fitted is True
+    with pytest.raises(ds.StorageError, match="'fitted' is a str"):
+        Recipe.from_json(json.dumps({**old, "fitted": "yes"}))
+
+
 def test_origin_and_digest_are_kept() -> None:
     text = json.dumps({**values(), "origin": {"model": "resnet18"}, "sha256": "00"})
     again = Recipe.from_json(text)

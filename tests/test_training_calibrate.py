@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from nets import TinyNet, TinyResNet, perturb_
 from torch import Tensor, nn
 
 import dynsurgeon as ds
+from dynsurgeon.recipe import recipe_of
 
 
 def data(net: TinyNet, samples: int = 120) -> list[tuple[Tensor, Tensor]]:
@@ -215,3 +218,24 @@ def test_what_is_refused(arguments: dict[str, Any], message: str, tiny_resnet: T
 def test_a_static_model_is_refused(tiny_resnet: TinyNet) -> None:
     with pytest.raises(ds.UnsupportedModelError, match="no dynamic convolution; convert it first"):
         ds.calibrate(tiny_resnet, data(tiny_resnet))
+
+
+def test_the_recipe_records_the_fit_and_keeps_it(tiny_resnet: TinyNet, tmp_path: Path) -> None:
+    x = tiny_resnet.example()
+    model = ds.convert(tiny_resnet, x)
+    assert recipe_of(model).fitted is False
+    ds.calibrate(nn.Sequential(model), data(tiny_resnet))
+    assert recipe_of(model).fitted is True
+    assert recipe_of(copy.deepcopy(model)).fitted is True
+    ds.save(model, tmp_path)
+    loaded = ds.load(tmp_path, tiny_resnet)
+    assert recipe_of(loaded).fitted is True
+    again = ds.convert(ds.restore(loaded), x)
+    assert recipe_of(again).fitted is False
+
+
+def test_what_could_not_be_fitted_is_not_recorded(tiny_resnet: TinyNet) -> None:
+    model = ds.convert(tiny_resnet, tiny_resnet.example())
+    report = ds.calibrate(model, [torch.zeros(2, 3, 16, 16)])
+    assert report.notes
+    assert recipe_of(model).fitted is False

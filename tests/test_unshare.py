@@ -42,17 +42,15 @@ def test_a_hooked_activation_stays_shared() -> None:
     assert unshare_activations(nn.Sequential(relu, relu)) == []
 
 
-@pytest.mark.parametrize("keep", [False, True])
-def test_for_the_time_of_a_context(keep: bool) -> None:
+def test_for_the_time_of_a_context() -> None:
     net = shared_slots()
-    with unshared_activations(net, keep=keep):
+    with unshared_activations(net):
         assert net[1] is not net[3]
-    assert (net[1] is net[3]) != keep
+    assert net[1] is net[3]
 
 
-@pytest.mark.parametrize("keep", [False, True])
-def test_shared_again_after_a_failure(keep: bool) -> None:
+def test_shared_again_after_a_failure() -> None:
     net: Any = shared_slots()
-    with pytest.raises(ZeroDivisionError), unshared_activations(net, keep=keep):
+    with pytest.raises(ZeroDivisionError), unshared_activations(net):
         raise ZeroDivisionError
     assert net[1] is net[3] is net[4][1]

@@ -63,10 +63,10 @@ def run(
     with staged_directory(directory, force=force) as staging, steps() as step:
         from ..work.conversion import (  # imports torch, which takes seconds
             Calibration,
-            convert_into,
+            convert_named,
         )
 
-        document = convert_into(
+        document = convert_named(
             staging,
             model,
             config,

@@ -38,13 +38,15 @@ def run(
     if path.exists() and not force:
         raise StorageError(f"'{path}' is already there; pass --force to replace it, or another -o")
     with steps() as step:
-        from ..work.conversion import export_document, update_receipt
+        from dynsurgeon.workflow.receipt import update_receipt
+
+        from ..work.conversion import export_named
         from ..work.loading import reload_subject
 
         step(f"loading {directory}")
         subject = reload_subject(directory, model)
         step("exporting to ONNX, and verifying in onnxruntime")
-        document = export_document(subject, subject.model, path, onnx)
+        document = export_named(subject, path, onnx)
         if path.resolve() == (directory / ONNX).resolve():
             update_receipt(directory, {"onnx": document})
     if json:

@@ -15,11 +15,11 @@ from dynsurgeon.bench.rows import bench, check_engines
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.timing.machine import describe_machine
 from dynsurgeon.timing.noise import noise_warning, others_load
+from dynsurgeon.workflow.receipt import versions
 
 from ..options.bench import BenchModelOptions, TimingOptions
 from ..output import ONNX
 from ..render import Step
-from .conversion import versions
 from .loading import Subject, load_subject, reload_twins
 
 Document = dict[str, Any]

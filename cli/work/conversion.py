@@ -1,26 +1,25 @@
-"""The work of ``convert``: build, plan, cut, prove, save, export."""
+"""The work of ``convert``: build the network that is named, and have it converted."""
 
 from __future__ import annotations
 
-import json
-import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 import dynsurgeon as ds
 from dynsurgeon.config import SurgeryConfig
-from dynsurgeon.errors import ExportError, ParityError
-from dynsurgeon.files import staged_file
+from dynsurgeon.errors import ExportError
+from dynsurgeon.workflow.conversion import INSTEAD, convert_into, export_document, export_with
 
 from ..options.shared import ModelOptions, OnnxOptions
-from ..output import ONNX, RECEIPT
 from ..render import Step
-from .comparison import count_initializers, top1_agreement
 from .loading import Subject, load_subject
 
-PACKAGES = ("dynsurgeon", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime")
 Document = dict[str, Any]
 
 
@@ -36,14 +35,17 @@ class Calibration:
     folder: Path
     normalize: str = "auto"
 
-    def apply(self, dynamic: Any, subject: Subject, seed: int) -> Document:
-        """Fit the attention of `dynamic`, and return what the receipt says of it."""
+    def apply(
+        self, dynamic: nn.Module, *, subject: Subject, seed: int, step: Step
+    ) -> ds.AttentionReport:
+        """Fit the attention of `dynamic`."""
         from .calibration import calibrate_on
 
-        return calibrate_on(self.folder, dynamic, subject, self.normalize, seed).to_dict()
+        step(f"fitting the attention to the images in {self.folder}")
+        return calibrate_on(self.folder, dynamic, subject, self.normalize, seed)
 
 
-def convert_into(
+def convert_named(
     directory: Path,
     options: ModelOptions,
     config: SurgeryConfig,
@@ -60,106 +62,51 @@ def convert_into(
     Raises:
         SurgeryError: Whatever stands in the way, or a parity that fails.
     """
+    settings = None if onnx is None else export_settings(onnx)
     step(f"building {options.model}")
     subject = load_subject(options)
-    step("planning" if config.latency_budget is None else "planning, and measuring each site")
-    plan = ds.plan(subject.model, subject.inputs, config)
-    step(f"converting {len(plan.converted)} sites")
-    dynamic = ds.convert(subject.model, subject.inputs, plan)
-    attention = None
+    calibrate = None
     if calibration is not None:
-        step(f"fitting the attention to the images in {calibration.folder}")
-        attention = calibration.apply(dynamic, subject, config.seed)
-    step("comparing the dynamic network with the original, site by site")
-    receipt = ds.check_parity(subject.model, dynamic, subject.inputs, seed=config.seed)
-    if not receipt.passed:
-        raise ParityError(f"the dynamic network is not the original: {receipt}", receipt)
-    step("saving")
-    ds.save(dynamic, directory, origin=subject.origin)
-    document: Document = {
-        "format": 1,
-        "model": subject.origin,
-        "config": config.to_dict(),
-        "costs": _costs(plan),
-        "calibration": attention,
-        "torch": receipt.to_dict(),
-        "onnx": None,
-    }
-    path = None if onnx is None else directory / ONNX
-    if onnx is not None and path is not None:
-        step("exporting to ONNX, and verifying in onnxruntime")
-        document["onnx"] = export_document(subject, dynamic, path, onnx)
-    step("counting agreements")
-    document["agreement"] = top1_agreement(
-        subject.model, dynamic, path, subject.inputs, batch=onnx.batch if onnx else None
-    )
-    document["notes"] = list(plan.notes)
-    document["versions"] = versions()
-    write_receipt(directory, document)
-    return document
+        calibrate = partial(calibration.apply, subject=subject, seed=config.seed, step=step)
+    with _own_words():
+        done = convert_into(
+            directory,
+            subject.model,
+            subject.inputs,
+            config,
+            export=settings,
+            calibrate=calibrate,
+            origin=subject.origin,
+            progress=step,
+        )
+    return done.document
 
 
-def export_document(subject: Subject, dynamic: Any, path: Path, options: OnnxOptions) -> Document:
+def export_settings(options: OnnxOptions) -> ds.ExportSettings:
+    """Return the library's form of the options.
+
+    Raises:
+        ConfigError: One is not valid.
+    """
+    return ds.ExportSettings(**asdict(options))
+
+
+def export_named(subject: Subject, path: Path, options: OnnxOptions) -> Document:
     """Export and verify; return what the receipt says of it.
 
     Raises:
         ExportError: The network can't be exported; names ``--no-onnx`` as the way out.
         ParityError: onnxruntime computes something else.
     """
+    with _own_words():
+        result = export_with(export_settings(options), subject.model, path, subject.inputs)
+    return export_document(result)
+
+
+@contextmanager
+def _own_words() -> Iterator[None]:
     try:
-        result = ds.export_onnx(
-            dynamic,
-            path,
-            subject.inputs,
-            batch=options.batch,
-            dynamic_size=options.dynamic_size,
-            form=options.form,
-            this_cpu=options.this_cpu,
-            half=options.half,
-            opset=options.opset,
-        )
+        yield
     except ExportError as error:
-        raise ExportError(f"{error} (--no-onnx converts without the ONNX file)") from error
-    found = {**result.to_dict(), "path": path.name}
-    return {**found, "params": count_initializers(path)}
-
-
-def write_receipt(directory: Path, document: Document) -> None:
-    """Write ``receipt.json``."""
-    text = json.dumps(document, indent=2, allow_nan=False)
-    with staged_file(directory / RECEIPT) as path:
-        path.write_text(text + "\n", encoding="utf-8")
-
-
-def update_receipt(directory: Path, changes: Document) -> None:
-    """Replace entries of the ``receipt.json`` that lies in `directory`, if one does."""
-    document = read_receipt(directory)
-    if document:
-        known = document.get("versions") or {}
-        write_receipt(directory, {**document, **changes, "versions": {**known, **versions()}})
-
-
-def read_receipt(directory: Path) -> Document:
-    """Read the ``receipt.json`` that lies in `directory`; nothing if there is none to read."""
-    try:
-        document = json.loads((directory / RECEIPT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of everything that had a part in it."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
-
-
-def _costs(plan: ds.Plan) -> Document:
-    return {
-        "sites": len(plan.sites),
-        "converted": len(plan.converted),
-        "params_before": plan.params_before,
-        "params_after": plan.params_after,
-        "macs_before": plan.macs_before,
-        "macs_after": plan.macs_after,
-        **({} if plan.latency is None else {"latency": asdict(plan.latency)}),
-    }
+        error.args = (str(error).replace(INSTEAD, "--no-onnx"), *error.args[1:])
+        raise

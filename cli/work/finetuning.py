@@ -177,8 +177,7 @@ def _write(
 ) -> Document:
     import dynsurgeon as ds
     from dynsurgeon.recipe import recipe_of
-
-    from .conversion import read_receipt, versions, write_receipt
+    from dynsurgeon.workflow.receipt import read_receipt, versions, write_receipt
 
     before = read_receipt(directory)
     short = {

@@ -8,7 +8,6 @@ float64, and may be off by a small multiple of what float32 in torch is off itse
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from dynsurgeon.operators.execution import forced_form, grouped, stacked
 from dynsurgeon.operators.geometry import ConvGeometry
 from dynsurgeon.running.copying import double_of
 from dynsurgeon.running.differences import Tolerance, difference, is_within
+from dynsurgeon.running.quiet import quiet_warnings
 from dynsurgeon.running.run import as_double
 from dynsurgeon.runtimes.onnxruntime import Session
 
@@ -168,11 +168,10 @@ def _other_forms(
 
 @contextmanager
 def _without_onednn() -> Iterator[None]:
-    """Have torch run its own convolutions on the CPU, which sum in another order."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a setting for other machines, which is set alike
-        with torch.backends.mkldnn.flags(enabled=False):
-            yield
+    """Have torch run its own convolutions on the CPU, in all threads: they sum in another order."""
+    # torch warns of a setting for other machines, which is set alike.
+    with quiet_warnings(), torch.backends.mkldnn.flags(enabled=False):
+        yield
 
 
 def _mixed_up(

@@ -7,11 +7,6 @@ state_dict and isn't optimised, so that other weights can take the place of the 
 from __future__ import annotations
 
 import inspect
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +22,7 @@ from dynsurgeon.export.signature import BATCH, Axes, free_axes
 from dynsurgeon.export.target import Target
 from dynsurgeon.messages import one_line
 from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.quiet import quiet
 
 LONGEST_MESSAGE = 240
 """Letters of torch's own message that are passed on."""
@@ -78,7 +74,8 @@ def _trace(
 ) -> ir.Model:
     signature = inspect.signature(model.forward)
     args, kwargs = _told_apart(inputs, signature)
-    with standing_for_operations(operations), _quiet():
+    # The exporter need not say anything: what it makes is verified, why it fails is told.
+    with standing_for_operations(operations), quiet():
         program = torch.onnx.export(
             model,
             args,
@@ -115,22 +112,6 @@ def _shapes(
         lambda leaf: (next(remaining) or None) if isinstance(leaf, Tensor) else None, (args, kwargs)
     )
     return signature.bind(*free_args, **free_kwargs).arguments
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks to itself: what it makes is verified, why it fails is told."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with ExitStack() as stack:
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-            stack.enter_context(redirect_stdout(io.StringIO()))
-            stack.enter_context(redirect_stderr(io.StringIO()))
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _explained(

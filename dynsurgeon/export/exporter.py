@@ -20,10 +20,11 @@ from dynsurgeon.export.job import Job
 from dynsurgeon.export.result import ExportResult
 from dynsurgeon.export.running import run
 from dynsurgeon.export.signature import Signature
-from dynsurgeon.export.target import AUTO, RULE, Target
+from dynsurgeon.export.target import Target
 from dynsurgeon.export.tuning.race import fastest
 from dynsurgeon.export.verify import check_dtype
 from dynsurgeon.export.write import EXTERNAL_DATA_LIMIT, install, staging
+from dynsurgeon.form_names import AUTO, RULE
 from dynsurgeon.operators.contract import mixes_kernels
 from dynsurgeon.running.fresh import tiled
 from dynsurgeon.running.inputs import Inputs, as_inputs
@@ -51,6 +52,10 @@ def export_onnx(
     Verified are the weights as they are, and weights far from the start, at batches 1, 2, 3 and 5
     (or the fixed one), with different samples, in another order, and at two sizes where those are
     free.
+
+    Other threads are heard and go on. But torch's own exporter keeps some state for the whole
+    process: while it traces, convolutions of other threads run without oneDNN, which rounds
+    otherwise, and models that `torch.compile` made may fail there.
 
     Args:
         model: Any network; it is exported in eval mode and stays as it is.

@@ -8,7 +8,8 @@ from typing import Any
 
 import onnx
 
-from dynsurgeon.errors import ConfigError, suggest
+from dynsurgeon.errors import ConfigError
+from dynsurgeon.form_names import AUTO, NATIVE, RULE, check_form
 
 LEAST_OPSET = 18
 """The oldest operator set that torch's exporter has translations for."""
@@ -78,10 +79,6 @@ EXPORT_FORMS: dict[str, ExportForm] = {
 }
 
 
-RULE, AUTO = "rule", "auto"
-"""Instead of a form: what suits the batch; what is fastest here."""
-
-
 @dataclass(frozen=True)
 class Target:
     """What to export for.
@@ -122,12 +119,9 @@ class Target:
         """
         _check_batch(batch)
         _check_opset(opset)
+        check_form(form)
         if form == RULE:
             form = "scan" if batch is None else "plain" if batch == 1 else "grouped"
-        if form not in EXPORT_FORMS:
-            known = [RULE, AUTO, *EXPORT_FORMS]
-            hint = suggest(str(form), known) or f"; known forms: {', '.join(known)}"
-            raise ConfigError(f"unknown form {form!r}{hint}")
         chosen = EXPORT_FORMS[form]
         if batch is None and not chosen.any_batch:
             raise ConfigError(f"form {form!r} needs a fixed batch: give batch=N")
@@ -160,15 +154,14 @@ class Target:
         Raises:
             ConfigError: As `choose`.
         """
-        if this_cpu and form not in (AUTO, "native"):
-            raise ConfigError(f"this_cpu is for form 'auto', which chooses; got form {form!r}")
+        check_form(form, this_cpu=this_cpu)
         first = ["portable"] if constant and batch is None else []
         if form == RULE:
             return [cls.choose(name, batch, **wishes) for name in (*first, RULE)]
         if form != AUTO:
             return [cls.choose(form, batch, **wishes)]
         names = [RULE] if batch in (None, 1) else [RULE, "scan"]
-        names += ["native"] if this_cpu else []
+        names += [NATIVE] if this_cpu else []
         return [cls.choose(name, batch, **wishes) for name in names]
 
     @property

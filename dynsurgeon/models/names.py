@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import warnings
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Literal, cast
@@ -28,6 +27,7 @@ from dynsurgeon.models.weights import (
     hub_fails_fast,
     load_weights,
 )
+from dynsurgeon.running.quiet import quiet_warnings
 
 TIMM = "timm:"
 FORMS = "a torchvision name, timm:NAME, package.module:callable or file.py:callable"
@@ -71,8 +71,7 @@ def build_model(
     """
     arguments = dict(arguments or {})
     source = source_of(spec)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_warnings():
         if source == "callable":
             choice = choose_weights(weights, (), spec)
             model = call_spec(spec, arguments)

@@ -11,7 +11,7 @@ import io
 import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from dynsurgeon.errors import WeightsError, suggest
 from dynsurgeon.messages import one_line
+from dynsurgeon.running.quiet import printing_to
 
 DEFAULT = "DEFAULT"
 RANDOM = "random"
@@ -85,7 +86,7 @@ def downloading(model: str) -> Iterator[None]:
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE)
     try:
-        with redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()):
+        with printing_to(sys.stderr if sys.stderr.isatty() else io.StringIO()):
             yield
     except (OSError, HTTPException, EOFError, UnpicklingError, RuntimeError) as error:
         if "size mismatch" in str(error):

@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-HIDDEN_FLOOR = 4
-"""The hidden layer never gets narrower than this, however few channels come in."""
+from dynsurgeon.operators.contract import HIDDEN_FLOOR
 
 
 def hidden_width(channels: int, reduction: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from dynsurgeon.operators.bank_guard import check_replaced
 from dynsurgeon.operators.contract import ConvolutionLayer, Part, Shape
 
 
@@ -72,6 +73,10 @@ class BankLayer(ConvolutionLayer):
         if name in ("weight", "bias"):
             return Part("bank", math.sqrt(self.experts), decays=name == "weight")
         return super().part(name, parameter)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check_replaced(self, name, value)
+        super().__setattr__(name, value)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # `net.to(memory_format=torch.channels_last)` takes every 4- or 5-d weight for a kernel, and

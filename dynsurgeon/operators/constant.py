@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynsurgeon.operators.bank_guard import check_replaced
 from dynsurgeon.operators.contract import ConvolutionLayer, Part, StaticConv
 from dynsurgeon.operators.geometry import ConvGeometry, edges_of
 
@@ -40,6 +41,10 @@ class ConstantConvolution(ConvolutionLayer):
         self.weight = _copied(static.weight)
         bias = static.bias
         self.register_parameter("bias", None if bias is None else _copied(bias))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check_replaced(self, name, value)
+        super().__setattr__(name, value)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() == self.geometry.spatial + 1:

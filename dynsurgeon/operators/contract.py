@@ -72,6 +72,19 @@ class Part:
     decays: bool = True
 
 
+HIDDEN_FLOOR = 4
+"""Hidden layers never get narrower than this, and those of this width learn at the full rate."""
+
+
+def head_factor(head: Head) -> float:
+    """Return the learning rate of a head over that of the rest.
+
+    Its last layer starts at zero, so a step moves what it says by the rate times the squared length
+    of the hidden layer, which grows with its width.
+    """
+    return min(1.0, HIDDEN_FLOOR / head.last.in_features) if head.hidden is not None else 1.0
+
+
 GROUPS = ("bank", "attention", "relu", "head", "rest")
 """The parts of a dynamic network: kernels that are mixed, attentions over them, heads of the
 DY-ReLUs, heads of other operators, all else."""
@@ -170,9 +183,11 @@ class DynamicLayer(nn.Module):
             name: Dotted name below the layer.
             parameter: The parameter.
         """
-        inside = {id(p) for head in self.heads() for p in _parameters_of(head)}
-        where = "head" if id(parameter) in inside else "rest"
-        return Part(where, decays=parameter.dim() > 1)
+        decays = parameter.dim() > 1
+        for head in self.heads():
+            if any(parameter is one for one in _parameters_of(head)):
+                return Part("head", head_factor(head), decays)
+        return Part("rest", decays=decays)
 
 
 class ConvolutionLayer(DynamicLayer):

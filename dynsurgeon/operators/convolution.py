@@ -26,6 +26,11 @@ from torch import Tensor, nn
 from dynsurgeon.errors import UnsupportedModelError
 from dynsurgeon.operators.attention import KernelAttention
 from dynsurgeon.operators.bank import bank_of
+from dynsurgeon.operators.constructors import (
+    ConvolutionArguments,
+    Device,
+    TransposedArguments,
+)
 from dynsurgeon.operators.contract import StaticConv
 from dynsurgeon.operators.execution import run_dynamic_convolution
 from dynsurgeon.operators.geometry import ConvGeometry, edges_of
@@ -33,11 +38,11 @@ from dynsurgeon.operators.mixture import KernelMixture
 from dynsurgeon.settings import DynamicConvConfig
 
 
-class DynamicConv(KernelMixture):
+class DynamicConv(ConvolutionArguments, KernelMixture):
     """Base of the dynamic convolutions; use `DynamicConv2d` and its siblings.
 
-    Takes the arguments of the static class, then `config`. The attributes of the static class
-    (`in_channels`, `kernel_size`, `stride`, …) are there under the same names.
+    Takes the arguments of the static class, then those of the attention. The attributes of the
+    static class (`in_channels`, `kernel_size`, `stride`, …) are there under the same names.
 
     Attributes:
         weight: Bank of kernels ``(K, *shape of the static weight)``.
@@ -58,18 +63,18 @@ class DynamicConv(KernelMixture):
     output_padding: tuple[int, ...]
     geometry: ConvGeometry
 
-    def __init__(
+    def _build(
         self,
-        *args: Any,
-        config: DynamicConvConfig | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        **kwargs: Any,
+        in_channels: int,
+        out_channels: int,
+        geometry: dict[str, Any],
+        config: DynamicConvConfig,
+        device: Device,
+        dtype: torch.dtype | None,
     ) -> None:
-        super().__init__()
-        config = config or DynamicConvConfig()
+        nn.Module.__init__(self)
         build: Callable[..., StaticConv] = self.static_class
-        template = build(*args, **kwargs, device="meta", dtype=dtype)
+        template = build(in_channels, out_channels, **geometry, device="meta", dtype=dtype)
         self._copy_geometry(template)
         self.experts = config.experts
         self.attention = KernelAttention(
@@ -190,19 +195,19 @@ class DynamicConv3d(DynamicConv):
     static_class = nn.Conv3d
 
 
-class DynamicConvTranspose1d(DynamicConv):
+class DynamicConvTranspose1d(TransposedArguments, DynamicConv):
     """Dynamic `torch.nn.ConvTranspose1d`; see `DynamicConv`."""
 
     static_class = nn.ConvTranspose1d
 
 
-class DynamicConvTranspose2d(DynamicConv):
+class DynamicConvTranspose2d(TransposedArguments, DynamicConv):
     """Dynamic `torch.nn.ConvTranspose2d`; see `DynamicConv`."""
 
     static_class = nn.ConvTranspose2d
 
 
-class DynamicConvTranspose3d(DynamicConv):
+class DynamicConvTranspose3d(TransposedArguments, DynamicConv):
     """Dynamic `torch.nn.ConvTranspose3d`; see `DynamicConv`."""
 
     static_class = nn.ConvTranspose3d

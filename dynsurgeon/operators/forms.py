@@ -1,12 +1,13 @@
 """What a static activation is, in DY-ReLU's terms: ``max_k(a_k x + b_k)`` and what surrounds it.
 
 ReLU is max(x, 0); LeakyReLU(s) and PReLU(s) are max(x, s x) while s <= 1; ReLU6 is
-min(max(x, 0), 6). Hardswish, SiLU and GELU are no maximum of lines, but
-act(x) + DY-ReLU(x) - ReLU(x) starts at act(x).
+min(max(x, 0), 6). Hardswish, SiLU and GELU are no maximum of lines, nor is a PReLU that is steeper
+below zero than above, but act(x) + DY-ReLU(x) - ReLU(x) starts at act(x).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +42,7 @@ class ActivationForm:
 
     @property
     def smooth(self) -> bool:
-        """Whether this is no maximum of lines."""
+        """Whether this is a smooth function."""
         return self.function in SMOOTH_FUNCTIONS
 
     def compute(self, x: Tensor, slopes: Tensor | None = None) -> Tensor:
@@ -61,9 +62,22 @@ class ActivationForm:
             return F.hardtanh(x, 0.0, self.ceiling)
         return F.relu(x) if self.slope == 0 else F.leaky_relu(x, self.slope)
 
+    @property
+    def slopes(self) -> tuple[float, ...]:
+        """The slopes below zero: one, or one a channel."""
+        return self.slope if isinstance(self.slope, tuple) else (self.slope,)
+
+    @property
+    def steep(self) -> bool:
+        """Whether a slope is above 1: max(x, s x) is the activation upside down then."""
+        return any(slope > 1 for slope in self.slopes)
+
+    @property
+    def beside(self) -> bool:
+        """Whether this is no maximum of lines, and is computed beside one that starts as a ReLU."""
+        return self.smooth or self.steep
+
     def obstacle(self) -> str | None:
-        """Return why no maximum of lines equals this activation, or None if one does."""
-        slopes = self.slope if isinstance(self.slope, tuple) else (self.slope,)
-        if any(not slope <= 1 for slope in slopes):
-            return f"slope {max(slopes):g} below zero is above 1: not a maximum of lines"
-        return None
+        """Return why no DY-ReLU starts at this activation, or None if one does."""
+        strange = [slope for slope in self.slopes if not math.isfinite(slope)]
+        return f"slope {strange[0]:g} below zero is no finite number" if strange else None

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynsurgeon.operators.execution.context import needs_plain_operators
+from dynsurgeon.operators.execution.context import is_compiling, is_exporting, needs_plain_operators
 from dynsurgeon.operators.lines_operator import larger, larger_gradients, larger_line
 
 
@@ -33,7 +33,7 @@ def maximum_of_lines(x: Tensor, slopes: Sequence[Tensor], offsets: Sequence[Tens
         offsets: K offsets, the same.
     """
     if _lean_applies(x, slopes):
-        apply = larger_line if torch.compiler.is_compiling() else _LargerLine.apply
+        apply = larger_line if is_compiling() else _LargerLine.apply
         y: Tensor = apply(x, *slopes, *offsets)
         return y
     return upper_of([a * x + b for a, b in zip(slopes, offsets, strict=True)])
@@ -56,7 +56,7 @@ def _lean_applies(x: Tensor, slopes: Sequence[Tensor]) -> bool:
     # The second line's gradient is a difference of sums: too coarse in half precision.
     if len(slopes) != 2 or x.dtype not in (torch.float32, torch.float64):
         return False
-    return not (torch.compiler.is_exporting() or needs_plain_operators(x, slopes[0]))
+    return not (is_exporting() or needs_plain_operators(x, slopes[0]))
 
 
 class _LargerLine(torch.autograd.Function):

@@ -30,7 +30,7 @@ from dynsurgeon.operators.attention import (
 )
 from dynsurgeon.operators.bank import bank_of
 from dynsurgeon.operators.constant import doubled_sigmoid
-from dynsurgeon.operators.contract import Head, Part, Shape, StaticConv
+from dynsurgeon.operators.contract import Head, Part, Shape, StaticConv, head_factor
 from dynsurgeon.operators.execution import run_dynamic_convolution
 from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.execution.plain import stacked
@@ -184,7 +184,9 @@ class ODConv(KernelMixture):
 
     def part(self, name: str, parameter: nn.Parameter) -> Part:
         if name.startswith("fc"):
-            return Part("head", decays=parameter.dim() > 1)
+            _, last = next(iter(self._last_layers()))
+            head = Head(last, THETA_REACH, self.fc1)
+            return Part("head", head_factor(head), decays=parameter.dim() > 1)
         return super().part(name, parameter)
 
     def extra_repr(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynsurgeon.operators.execution.context import needs_plain_operators
+from dynsurgeon.operators.execution.context import is_compiling, needs_plain_operators
 
 
 def overwrite(x: Tensor, y: Tensor) -> Tensor:
@@ -16,7 +16,7 @@ def overwrite(x: Tensor, y: Tensor) -> Tensor:
     `y` must not share memory with `x`: compute it from a copy. The same as ``x.copy_(y)``, whose
     backward fills a map with zeros for `x`, and adds it.
     """
-    if torch.compiler.is_compiling() or needs_plain_operators(x, y):
+    if is_compiling() or needs_plain_operators(x, y):
         return x.copy_(y)
     written: Tensor = _Overwrite.apply(x, y)
     return written

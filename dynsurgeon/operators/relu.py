@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
-from dynsurgeon.operators.attention import HIDDEN_FLOOR, global_average, squeeze_layer
-from dynsurgeon.operators.contract import ActivationLayer, Head, Part, Shape
-from dynsurgeon.operators.forms import SMOOTH_FUNCTIONS, ActivationForm
+from dynsurgeon.operators.attention import global_average, squeeze_layer
+from dynsurgeon.operators.contract import ActivationLayer, Head, Part, Shape, head_factor
+from dynsurgeon.operators.forms import ActivationForm
 from dynsurgeon.operators.lines import maximum_of_lines
 from dynsurgeon.operators.overwrite import overwrite
 from dynsurgeon.operators.static import describe_activation
-from dynsurgeon.settings import DynamicReLUConfig, ShiftMaxConfig
+from dynsurgeon.settings import DynamicReLUConfig, ShiftMaxConfig, with_settings
 
 LinesConfig: TypeAlias = DynamicReLUConfig | ShiftMaxConfig
 
@@ -60,9 +60,18 @@ class DynamicReLU(ActivationLayer):
         alpha: Start of the K slopes ``(K,)`` or ``(K, C)``, instead of those of `form`.
         beta: Start of the K offsets ``(K,)`` or ``(K, C)``; zeros by default.
         inplace: Write the result into the input, as an in-place activation does.
+        device: Where the parameters are made.
+        dtype: Their type.
+        pieces: Number of lines K, instead of that of `config`.
+        reduction: Width of the hidden layer is ``channels // reduction``, likewise.
+        lambda_a: Reach of the slopes around their start, likewise.
+        lambda_b: Reach of the offsets around their start, likewise.
 
     Raises:
-        ConfigError: `alpha` and `beta` differ in their number of pieces.
+        ConfigError: A setting is not valid, or `alpha` and `beta` differ in their number of pieces.
+
+    Attributes:
+        weight: Of a PReLU with slopes above 1 the slopes, which go on being trained; else None.
 
     Shape:
         ``(N, C, *spatial)`` with 0 to 3 spatial axes, to the same.
@@ -73,6 +82,7 @@ class DynamicReLU(ActivationLayer):
     default_config: ClassVar[type[LinesConfig]] = DynamicReLUConfig
     alpha: Tensor
     beta: Tensor
+    weight: nn.Parameter | None
 
     def __init__(
         self,
@@ -85,9 +95,19 @@ class DynamicReLU(ActivationLayer):
         inplace: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        pieces: int | None = None,
+        reduction: int | None = None,
+        lambda_a: float | None = None,
+        lambda_b: float | None = None,
     ) -> None:
         super().__init__()
-        self.config: LinesConfig = config or self.default_config()
+        self.config: LinesConfig = with_settings(
+            config or self.default_config(),
+            pieces=pieces,
+            reduction=reduction,
+            lambda_a=lambda_a,
+            lambda_b=lambda_b,
+        )
         self.form = form or ActivationForm()
         self.channels, self.inplace = channels, inplace
         alpha = self._start_slopes() if alpha is None else alpha
@@ -98,6 +118,9 @@ class DynamicReLU(ActivationLayer):
         factory: dict[str, Any] = {"device": device, "dtype": dtype or torch.get_default_dtype()}
         self.register_buffer("alpha", alpha.reshape(self.pieces, -1).to(**factory))
         self.register_buffer("beta", beta.reshape(self.pieces, -1).to(**factory))
+        slopes = torch.tensor(self.form.slopes, **factory)
+        own = self.form.steep and self.form.function == "prelu"
+        self.register_parameter("weight", nn.Parameter(slopes) if own else None)
         outputs = self.rows() * (channels if self.per_channel else 1)
         self.fc1 = squeeze_layer(channels, self.config.reduction, **factory)
         self.fc2 = nn.Linear(self.fc1.out_features, outputs, **factory)
@@ -165,7 +188,7 @@ class DynamicReLU(ActivationLayer):
     def _start_slopes(self) -> Tensor:
         # Further pieces lie strictly between the first two: never the maximum at the start, and,
         # unlike copies of the zero line, never tied with it for the same gradient for ever.
-        slope = self.form.slope if not self.form.smooth else 0.0
+        slope = self.form.slope if not self.form.beside else 0.0
         low = torch.tensor(slope, dtype=torch.float64).reshape(1, -1)
         count = self.config.pieces
         between = [low + (1 - low) * i / (count - 1) for i in range(1, count - 1)]
@@ -180,10 +203,10 @@ class DynamicReLU(ActivationLayer):
         y = self.maximum_of_lines(x)
         if self.form.ceiling is not None:
             return y.clamp(max=self.form.ceiling)
-        if self.form.smooth:
-            act = SMOOTH_FUNCTIONS[self.form.function](x, **self.form.options)
-            return act + (y - torch.relu(x))
-        return y
+        if not self.form.beside:
+            return y
+        slopes = None if self.weight is None else as_dtype(self.weight, x.dtype)
+        return self.form.compute(x, slopes) + (y - torch.relu(x))
 
     def maximum_of_lines(self, x: Tensor) -> Tensor:
         """Return ``max_k(a_k x + b_k)``."""
@@ -225,7 +248,11 @@ class DynamicReLU(ActivationLayer):
     def static_parameters(self) -> dict[str, nn.Parameter | None]:
         if self.form.function != "prelu":
             return {}
-        return {"weight": nn.Parameter(self._slopes(), self.fc2.weight.requires_grad)}
+        slopes = self._slopes() if self.weight is None else self.weight.clone()
+        return {"weight": nn.Parameter(slopes, self.fc2.weight.requires_grad)}
+
+    def held(self) -> Iterable[str]:
+        return () if self.weight is None else ("weight",)
 
     def _slopes(self) -> Tensor:
         # Three times a slope over three is not always that slope; the form remembers the slope.
@@ -242,8 +269,9 @@ class DynamicReLU(ActivationLayer):
         }
 
     def part(self, name: str, parameter: nn.Parameter) -> Part:
-        # A step moves theta by the rate times the squared length of the hidden layer.
-        factor = min(1.0, HIDDEN_FLOOR / self.fc2.in_features)
+        if name == "weight":  # a PReLU's own slopes
+            return Part("rest", decays=False)
+        factor = head_factor(Head(self.fc2, THETA_REACH, self.fc1))
         return Part("relu", factor, decays=parameter.dim() > 1)
 
     def multiply_adds(self, positions: int) -> int:

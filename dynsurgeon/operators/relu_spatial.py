@@ -16,15 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.operators.contract import Head, Temperature
+from dynsurgeon.operators.forms import ActivationForm
 from dynsurgeon.operators.relu import LEARNED, DynamicReLU, as_dtype
-from dynsurgeon.settings import DynamicReLUConfig
+from dynsurgeon.settings import DynamicReLUConfig, with_settings
 
 SHARE = 3
 """gamma is the number of places over this, so a uniform attention is 1 / SHARE everywhere."""
 
 
 class DynamicReLUC(DynamicReLU):
-    """DY-ReLU-C: lines a sample and channel, scaled place by place; see `DynamicReLU`.
+    """DY-ReLU-C: lines a sample and channel, scaled place by place.
+
+    Takes the arguments of `DynamicReLU`, and `temperature`.
 
     Attributes:
         temperature: tau of the spatial softmax; a saved buffer.
@@ -35,14 +38,42 @@ class DynamicReLUC(DynamicReLU):
     temperature: Tensor
 
     def __init__(
-        self, channels: int, config: DynamicReLUConfig | None = None, **options: Any
+        self,
+        channels: int,
+        config: DynamicReLUConfig | None = None,
+        *,
+        form: ActivationForm | None = None,
+        alpha: Tensor | None = None,
+        beta: Tensor | None = None,
+        inplace: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        pieces: int | None = None,
+        reduction: int | None = None,
+        lambda_a: float | None = None,
+        lambda_b: float | None = None,
+        temperature: float | None = None,
     ) -> None:
-        super().__init__(channels, config, **options)
+        config = with_settings(config or DynamicReLUConfig(), temperature=temperature)
+        super().__init__(
+            channels,
+            config,
+            form=form,
+            alpha=alpha,
+            beta=beta,
+            inplace=inplace,
+            device=device,
+            dtype=dtype,
+            pieces=pieces,
+            reduction=reduction,
+            lambda_a=lambda_a,
+            lambda_b=lambda_b,
+        )
         like: dict[str, Any] = {"device": self.alpha.device, "dtype": self.alpha.dtype}
         self.spatial = nn.Linear(channels, 1, **like)
         nn.init.zeros_(self.spatial.weight)
         nn.init.zeros_(self.spatial.bias)
-        tau = torch.tensor((config or DynamicReLUConfig()).temperature, **like)
+        tau = torch.tensor(config.temperature, **like)
         self.register_buffer("temperature", tau)
 
     def maximum_of_lines(self, x: Tensor) -> Tensor:

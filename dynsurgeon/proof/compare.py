@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.errors import ConfigError
 from dynsurgeon.messages import first_line
 from dynsurgeon.recipe import Recipe
+from dynsurgeon.running.blame import model_failure
 from dynsurgeon.running.differences import (
     FAR,
     SAME,
@@ -82,8 +82,7 @@ def _runnable_inputs(
         except Exception as error:
             errors.append(error)
     if mode == "eval":
-        reason = first_line(errors[0])
-        raise ConfigError(f"the model can't run on inputs like these: {reason}") from errors[0]
+        raise model_failure(model, errors[0], "inputs like these") from errors[0]
     comparison.notes.append(f"train mode was not compared: {first_line(errors[0])}")
     return None
 

@@ -1,16 +1,24 @@
-"""The random state of Python, NumPy and torch: models draw from any of the three."""
+"""The random state of Python, NumPy and torch: models draw from any of the three.
+
+All three are the process's. What another thread draws while this one has seeded them comes from
+that seed, and comes again afterwards; a thread that must not notice draws from generators of its
+own. Nor could two threads seed at once, so one waits for the other.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any
 
 import numpy as np
 import torch
 
 RandomState = tuple[Any, Any, torch.Tensor]
+
+_turn = RLock()
 
 
 def random_state() -> RandomState:
@@ -26,7 +34,18 @@ def same_random_state(one: RandomState, other: RandomState) -> bool:
 
 @contextmanager
 def forked_random(devices: Iterable[int] = ()) -> Iterator[None]:
-    """Put the generators, those of these CUDA devices too, back on exit."""
+    """Put the generators, those of these CUDA devices too, back on exit.
+
+    One thread at a time is in here; others wait. What must not happen twice at once for another
+    reason, such as a trace by torch.fx, is safe in here too.
+    """
+    with _turn, kept_random(devices):
+        yield
+
+
+@contextmanager
+def kept_random(devices: Iterable[int] = ()) -> Iterator[None]:
+    """Put the generators back on exit, for what takes so long that no thread should wait for it."""
     python, numpy, _ = random_state()
     with torch.random.fork_rng(devices=sorted(devices)):
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from dynsurgeon.compat import compiled_in_place
@@ -42,6 +42,41 @@ def check_static(model: nn.Module) -> None:
             f"the model is already dynamic ({count} dynamic layers): convert the static model once "
             "with all the settings, or undo the first conversion with dynsurgeon.restore(model)"
         )
+
+
+def check_numbers(model: nn.Module) -> None:
+    """Raise where a model holds what no network computes with: nothing could be proven on it.
+
+    An infinite buffer is nothing unusual: masks of attention hold minus infinity.
+
+    Raises:
+        UnsupportedModelError: A parameter or a floating-point buffer holds NaN, or a parameter is
+            infinite. The message names the first.
+    """
+    for name, parameter in model.named_parameters():
+        if not _is_finite(parameter):
+            what = "NaN" if _has_nan(parameter) else "infinite numbers"
+            raise UnsupportedModelError(f"the parameter {name!r} holds {what}: {_LOAD}")
+    for name, buffer in model.named_buffers():
+        if not _is_finite(buffer) and _has_nan(buffer):
+            raise UnsupportedModelError(f"the buffer {name!r} holds NaN: {_LOAD}")
+
+
+_LOAD = "load weights of a network that computes something"
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    tensor = tensor.detach()
+    if tensor.is_meta or not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    # One pass without a mask, at the speed of memory. A sum that overflows is looked at closely.
+    wide = tensor.float() if tensor.dtype.itemsize == 1 else tensor
+    return bool(wide.sum().isfinite()) or bool(wide.isfinite().all())
+
+
+def _has_nan(tensor: Tensor) -> bool:
+    wide = tensor.detach().float() if tensor.dtype.itemsize == 1 else tensor.detach()
+    return bool(wide.isnan().any())
 
 
 def _obstacles(model: nn.Module) -> Iterator[str]:

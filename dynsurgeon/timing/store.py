@@ -20,8 +20,9 @@ from dynsurgeon.files import staged_file
 from dynsurgeon.timing.machine import cpu_name
 
 FORMAT = 1
-CODE = ("export", "runtimes", "timing", "operators", "budgets/probe.py")
-"""What, inside the package, a measured time depends on."""
+APART = ("__init__.py", "__main__.py", "cli", "training", "workflow")
+"""What, inside the package, no measured time depends on. All else counts, and so does a new file:
+measuring again for nothing is cheap, and a time of code that is gone would choose the sites."""
 
 
 class TimeStore:
@@ -61,11 +62,16 @@ def code_digest() -> str:
     """Return a digest of the code that a measured time depends on."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    for name in CODE:
-        place = root / name
-        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            digest.update(path.read_bytes())
+    for path in code_files(root):
+        digest.update(f"{path.relative_to(root)}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def code_files(root: Path) -> list[Path]:
+    """Return the sources in the package at `root` that a measured time depends on."""
+    every = sorted(root.rglob("*.py"))
+    return [path for path in every if path.relative_to(root).parts[0] not in APART]
 
 
 def _read(path: Path) -> dict[str, float]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dynsurgeon.checks import require_count, require_number, require_positive
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
 from dynsurgeon.operators import KernelMixture
+from dynsurgeon.recipe import mark_fitted
 from dynsurgeon.training.clusters import cluster, principal
 from dynsurgeon.training.feed import Batch
 from dynsurgeon.training.fitting import fit_attention
@@ -41,7 +42,7 @@ def calibrate(
 
     Each attention learns to tell K clusters of samples apart, by the pooled input of its
     convolution. The network computes what it computed before, since its kernels are still
-    identical.
+    identical. Its recipe records that it was fitted.
 
     Args:
         model: A converted network whose kernels are identical (``start="identical"``).
@@ -76,8 +77,7 @@ def calibrate(
             "each batch holds a single sample, which has no statistics: give larger batches, or "
             "statistics='running'"
         )
-    notes = []
-    attention = {}
+    notes, attention = [], {}
     for name, conv in convolutions.items():
         if not (pieces := seen.pop(name)):
             continue
@@ -87,6 +87,8 @@ def calibrate(
         if reason := _calibrate_site(conv, features, entropy, shrinkage, seed):
             notes.append(f"{name}: attention left as it was, {reason}")
         attention[name] = _attention_on(conv, features)
+    if len(notes) < len(attention):
+        mark_fitted(model)
     return summarize(convolutions, attention, count, tuple(notes))
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dynsurgeon.operators.execution import plain
-from dynsurgeon.operators.execution.context import needs_plain_operators
+from dynsurgeon.operators.execution.context import is_exporting, needs_plain_operators
 from dynsurgeon.operators.execution.form import Form, is_channels_last
 from dynsurgeon.operators.execution.lean import LEAN_FORMS
 from dynsurgeon.operators.geometry import ConvGeometry
@@ -130,7 +130,7 @@ PLAIN = (
 def choose(x: Tensor, pi: Tensor, weight: Tensor, geometry: ConvGeometry) -> Form:
     """Return the form for these tensors."""
     # Under export the batch is symbolic: any question about it would fix it in the graph.
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return plain.stacked
     case = Case(x, weight, geometry)
     rules = LEAN if _lean_applies(case) and not needs_plain_operators(x, pi, weight) else PLAIN

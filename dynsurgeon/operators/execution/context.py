@@ -1,4 +1,8 @@
-"""Where a form has to be a graph of plain operators, because something looks into it."""
+"""Where a form has to be a graph of plain operators, because something looks into it.
+
+The flags of `torch.compiler` are the process's: while one thread exports, another one that merely
+runs a dynamic model would take other forms. So here this thread is asked as well.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,17 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from dynsurgeon.compat import transformed_by_func
+from dynsurgeon.compat import traced_in_this_thread, transformed_by_func
+
+
+def is_exporting() -> bool:
+    """Whether `torch.export` is tracing what this thread runs."""
+    return torch.compiler.is_exporting() and traced_in_this_thread()
+
+
+def is_compiling() -> bool:
+    """Whether `torch.compile` or `torch.export` is tracing what this thread runs."""
+    return torch.compiler.is_compiling() and traced_in_this_thread()
 
 
 def needs_plain_operators(*tensors: Tensor) -> bool:
@@ -19,7 +33,7 @@ def needs_plain_operators(*tensors: Tensor) -> bool:
     jit: Any = torch.jit
     if torch.is_autocast_enabled(tensors[0].device.type):
         return True
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return False
     return bool(jit.is_tracing()) or any(_transformed(tensor) for tensor in tensors)
 

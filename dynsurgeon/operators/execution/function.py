@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dynsurgeon.operators.execution import operator
+from dynsurgeon.operators.execution.context import is_compiling
 from dynsurgeon.operators.execution.form import LeanForm, Needs
 from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.execution.plain import one_by_one
@@ -41,7 +42,7 @@ def apply(
     if bias is not None:
         offsets = mix(pi, bias).view(len(pi), -1, *[1] * geometry.spatial)
         return apply(form, x, pi, weight, None, geometry) + offsets
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return operator.call(form, x, pi, weight, geometry)
     y: Tensor = _LeanFunction.apply(x, pi, weight, form, geometry)
     return y

@@ -14,7 +14,8 @@ from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe, attach_recipe
 from dynsurgeon.running.randomness import forked_random
 from dynsurgeon.running.run import MODES
 from dynsurgeon.surgery.cut.become import become
-from dynsurgeon.surgery.cut.build import build_layer
+from dynsurgeon.surgery.cut.build import build_layer, check_fits
+from dynsurgeon.surgery.cut.folding import guard_folding
 from dynsurgeon.surgery.cut.unshare import unshare_activations
 from dynsurgeon.surgery.owners.functional import (
     OPERANDS,
@@ -33,23 +34,26 @@ def apply_recipe(model: nn.Module, recipe: Recipe) -> None:
     """Apply `recipe` to `model` in place.
 
     Raises:
-        StorageError: The recipe was made for another model. Nothing has been cut then.
+        StorageError: The recipe was made for another model.
     """
     unshare_activations(model)
     sites = {site.name: site for site in recipe.sites}
     traces = {owner.name: _traced(model, owner) for owner in recipe.owners}
-    # Everything is found before the first cut, so that a misfit leaves the model whole. (A plan has
-    # built each module on the meta device, and `load` tries the whole recipe there.) Each static
-    # weight goes as its bank comes: all banks beside all weights would be a fifth more memory.
+    static = {s.name: _module_at(model, s.name) for s in recipe.sites if s.place == "module"}
+    for name, module in static.items():
+        check_fits(sites[name], module)
+    # Each static weight goes as its bank comes: all banks beside all weights would be a fifth more
+    # memory. So what fails from here on does so half-way. `convert` gives a model that is not its
+    # own copy its parts back then, and `load` tries the whole recipe on the meta device first.
     devices = {t.device.index for t in model.parameters() if t.device.type == "cuda"}
     with forked_random(devices):
         torch.manual_seed(recipe.seed)
-        static = {s.name: _module_at(model, s.name) for s in recipe.sites if s.place == "module"}
         for owner in recipe.owners:
             _rewrite_owner(model, owner, traces[owner.name], sites)
         for name, module in static.items():
             become(module, _build(model, sites[name], module))
     attach_recipe(model, recipe)
+    guard_folding(model)
 
 
 def _module_at(model: nn.Module, name: str) -> nn.Module:

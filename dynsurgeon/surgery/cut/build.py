@@ -18,7 +18,7 @@ from dynsurgeon.operators.forms import ActivationForm
 from dynsurgeon.operators.static import ACTIVATIONS
 from dynsurgeon.recipe import SiteRecipe
 from dynsurgeon.registry import OPERATORS, Operator, layer_classes
-from dynsurgeon.surgery.sites.calls import convolution_class
+from dynsurgeon.surgery.sites.calls import activation_class, convolution_class
 
 
 def build_layer(
@@ -37,7 +37,7 @@ def build_layer(
     """
     operator, layer = _operator(site)
     if issubclass(layer, ConvolutionLayer) and static is not None:
-        _check_static(site, operator, layer, static)
+        check_fits(site, static)
         assert isinstance(static, StaticConv)
         config = _settings(operator, site)
         if device == "meta":
@@ -66,11 +66,20 @@ def _operator(site: SiteRecipe) -> tuple[Operator, type[DynamicLayer]]:
     )
 
 
-def _check_static(
-    site: SiteRecipe, operator: Operator, layer: type[DynamicLayer], static: nn.Module
-) -> None:
-    base = convolution_class(static)
-    if base is None or operator.layer_for(base) is not layer:
+def check_fits(site: SiteRecipe, static: nn.Module) -> None:
+    """Raise unless `static` is what a site's recipe makes dynamic.
+
+    Raises:
+        StorageError: It is something else, or the recipe names an unknown operator.
+    """
+    operator, layer = _operator(site)
+    if issubclass(layer, ConvolutionLayer):
+        base = convolution_class(static)
+        fits = base is not None and operator.layer_for(base) is layer
+    else:
+        activation = activation_class(static)
+        fits = activation is not None and ACTIVATIONS[activation] == _form(site).function
+    if not fits:
         raise StorageError(
             f"the recipe makes {site.name!r} a {site.operator}, but there it is a "
             f"{type(static).__name__}: load it onto the model it was made for"

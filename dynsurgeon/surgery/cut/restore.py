@@ -15,6 +15,7 @@ from dynsurgeon.operators.contract import DynamicLayer
 from dynsurgeon.recipe import ATTRIBUTE, OwnerRecipe, Recipe, recipe_of
 from dynsurgeon.running.copying import copy_of
 from dynsurgeon.surgery.cut.become import become_former
+from dynsurgeon.surgery.cut.folding import unguard_folding
 from dynsurgeon.surgery.owners.functional import OPERANDS, PARAMETERS
 from dynsurgeon.surgery.owners.rewrite import undo_rewrite
 
@@ -38,6 +39,7 @@ def restore(model: nn.Module, *, copy: bool = True) -> nn.Module:
         more = f" and {len(obstacles) - 5} more" if len(obstacles) > 5 else ""
         raise RestoreError(f"no static model computes what this one does: {listed}{more}")
     patient = copy_of(model) if copy else model
+    unguard_folding(patient)
     for owner in recipe.owners:
         _undo_owner(patient, owner)
     for site in recipe.sites:

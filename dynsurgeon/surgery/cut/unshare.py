@@ -36,26 +36,14 @@ def unshare_activations(model: nn.Module) -> list[tuple[nn.Module, str, nn.Modul
 
 
 @contextmanager
-def unshared_activations(model: nn.Module, *, keep: bool = False) -> Iterator[None]:
-    """Unshare for the time of this context, then put the shared modules back.
-
-    Args:
-        model: The model.
-        keep: Put them back only if the context fails.
-    """
+def unshared_activations(model: nn.Module) -> Iterator[None]:
+    """Unshare for the time of this context, then put the shared modules back."""
     changed = unshare_activations(model)
     try:
         yield
-    except BaseException:
-        _share(changed)
-        raise
-    if not keep:
-        _share(changed)
-
-
-def _share(changed: list[tuple[nn.Module, str, nn.Module]]) -> None:
-    for parent, attribute, original in changed:
-        parent._modules[attribute] = original
+    finally:
+        for parent, attribute, original in changed:
+            parent._modules[attribute] = original
 
 
 def _is_stateless_activation(module: nn.Module) -> bool:

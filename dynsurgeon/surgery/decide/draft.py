@@ -149,6 +149,7 @@ class Draft:
                 config=self.config.to_dict(),
                 seed=self.config.seed,
                 versions={name: _version(name) for name in ("dynsurgeon", "torch")},
+                fitted=False,
             ),
         )
 

@@ -33,6 +33,7 @@ class Case:
     survey: Survey
     stem: Candidate | None
     unbatched: bool
+    trains: bool
     parameter_users: dict[int, set[nn.Module]]
 
 
@@ -46,6 +47,7 @@ def judge_candidates(
         survey=survey,
         stem=convs[0] if convs else None,
         unbatched=bool(convs) and all(map(_has_no_batch, convs)),
+        trains=any(parameter.requires_grad for parameter in model.parameters()),
         parameter_users=_parameter_users(model),
     )
     for candidate in candidates:
@@ -116,6 +118,20 @@ def _patchify(candidate: Candidate, case: Case) -> str | None:
     size, stride = tuple(module.kernel_size), tuple(module.stride)
     if size == stride and max(size) > 1 and module.padding in ("valid", (0,) * len(size)):
         return "cuts patches (its stride is its kernel)"
+    return None
+
+
+def _frozen(candidate: Candidate, case: Case) -> str | None:
+    """Leave a convolution alone that is not to learn: its bank would cost, and stay as it starts.
+
+    So the fixed convolution in the head of a detector, which takes an expectation. Where nothing at
+    all trains, the model was frozen for the time being, and its sites are as good as any.
+    """
+    if not case.config.skip_frozen or names_exactly(case.config.include, candidate):
+        return None
+    parameters = _own_parameters(candidate)
+    if case.trains and parameters and not any(p.requires_grad for p in parameters):
+        return "is frozen, in a model that trains (skip_frozen=False converts it)"
     return None
 
 
@@ -205,6 +221,7 @@ CONVOLUTION_RULES: tuple[Rule, ...] = (
     _stem,
     _on_points,
     _patchify,
+    _frozen,
     _no_batch,
     _weight_used_elsewhere,
     _extra_arguments,
@@ -225,6 +242,13 @@ def _has_no_batch(conv: Candidate) -> bool:
     assert conv.static is not None
     axes = STATIC_CONVOLUTIONS[conv.static]
     return any(len(e.input_shape) == axes + 1 for s in conv.sites for e in s.executions)
+
+
+def _own_parameters(candidate: Candidate) -> list[nn.Parameter]:
+    if candidate.module is not None:
+        return list(candidate.module.parameters())
+    given = ((*site.args, *site.kwargs.values()) for site in candidate.sites)
+    return [value for values in given for value in values if isinstance(value, nn.Parameter)]
 
 
 def _parameter_users(model: nn.Module) -> dict[int, set[nn.Module]]:

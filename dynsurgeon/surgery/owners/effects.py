@@ -1,29 +1,23 @@
 """What running an owner's Python once leaves behind, beside what it returns.
 
-A trace runs it once. Attributes that it assigns then, lists that it appends to and random numbers
-that it draws would be the same ever after, so each is a reason not to trace.
+A trace runs it once. Attributes that it assigns then and lists that it appends to would be the same
+ever after, so each is a reason not to trace.
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dynsurgeon.running.randomness import random_state, same_random_state
 from dynsurgeon.running.snapshot import Snapshot
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 
 
 class SideEffects:
-    """Remembers what a module and those in it hold, and the random state, to put them back."""
+    """Remembers what a module and those in it hold, to put it back."""
 
     def __init__(self, module: nn.Module) -> None:
         self._parts = [_Attributes(name, part) for name, part in module.named_modules()]
-        self._random = random_state()
-
-    def drew(self) -> bool:
-        """Whether random numbers were drawn since."""
-        return not same_random_state(self._random, random_state())
 
     def undo(self) -> set[str]:
         """Put everything back, and return the names of the attributes that had changed."""

@@ -43,6 +43,11 @@ def undo_rewrite(owner: nn.Module) -> None:
         owner.__class__ = base
 
 
+def is_rewritten(module: nn.Module) -> bool:
+    """Whether the forward of `module` is a traced one."""
+    return _BASE in vars(type(module))
+
+
 @cache
 def _metaclass(meta: type) -> type:
     # A class that exists in memory alone can't be found again by name. Without this, pickle says

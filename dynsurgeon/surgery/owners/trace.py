@@ -7,108 +7,27 @@ behaviour. What tracing would bake in wrongly is refused with the reason.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import fx, nn
 
 from dynsurgeon.compat import TRACED_CONSTANT
-from dynsurgeon.operators.static import FUNCTIONS, METHODS
+from dynsurgeon.running.draws import Draws
 from dynsurgeon.running.randomness import forked_random
 from dynsurgeon.running.run import MODES, Mode
 from dynsurgeon.surgery.owners.effects import SideEffects
 from dynsurgeon.surgery.owners.explain import explain
-from dynsurgeon.surgery.owners.facts import Facts, Unknown, depends_on_sizes
-from dynsurgeon.surgery.owners.proxies import (
-    KnowingTracer,
-    OwnerProxy,
-    TraceRefusal,
-    refuse_forward,
-)
-from dynsurgeon.surgery.sites.calls import CallCounter, CallKey, is_operator
+from dynsurgeon.surgery.owners.proxies import TraceRefusal, refuse_forward
+from dynsurgeon.surgery.owners.tracer import OwnerTracer
+from dynsurgeon.surgery.sites.calls import CallKey
 from dynsurgeon.surgery.sites.structure import Structure
 
 Constant = bool | int | float | str | None
 
-
-class OwnerTracer(KnowingTracer):
-    """Traces one module with every child a leaf, and keys its call sites.
-
-    Parameters and buffers stay in the graph as attributes, so that nothing computed from them
-    while tracing is baked in as a number.
-    """
-
-    param_shapes_constant = True
-    proxy_buffer_attributes = True
-
-    def __init__(self, owner: nn.Module, structure: Mapping[str, Structure]) -> None:
-        super().__init__()
-        self.facts = Facts(self, structure)
-        self._counter = CallCounter(owner)
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Every child is a leaf."""
-        return True
-
-    def trace(self, root: Any, concrete_args: Any = None) -> fx.Graph:
-        """Trace `root`, and refuse what a graph of calls has no place for."""
-        with torch.enable_grad(), _refused_autocast():
-            return super().trace(root, concrete_args)
-
-    def create_args_for_root(
-        self, root_fn: Any, is_module: bool, concrete_args: Any = None
-    ) -> tuple[Any, list[Any]]:
-        """Make the arguments; further ones that were never given are really not given."""
-        forward, arguments = super().create_args_for_root(root_fn, is_module, concrete_args)
-        for i, argument in enumerate(arguments):
-            if isinstance(argument, fx.Proxy) and str(argument.node.target).startswith("*"):
-                nothing: Any = {} if str(argument.node.target).startswith("**") else ()
-                arguments[i] = nothing if self.facts.empty(argument.node) else argument
-        return forward, arguments
-
-    def proxy(self, node: fx.Node) -> OwnerProxy:
-        """Make the stand-in of a node."""
-        return OwnerProxy(node, self)
-
-    def to_bool(self, obj: fx.Proxy) -> bool:
-        """Return a truth that rests on the structure of the arguments alone."""
-        try:
-            return bool(self.facts.value(obj.node))
-        except Unknown:
-            what = "the sizes" if depends_on_sizes(obj.node) else "values"
-            refuse_forward(f"branches on {what} of a tensor")
-
-    def iter(self, obj: Any) -> Iterator[Any]:
-        """Go through a tuple, a list or a shape that always has as many items."""
-        if self.facts.is_tensor(obj.node):
-            refuse_forward("iterates over a tensor")
-        try:
-            return iter([obj[i] for i in range(self.facts.length(obj.node))])
-        except Unknown:
-            refuse_forward("iterates over a tensor, or over a list of unknown length")
-
-    def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
-        """Make the node, and key it if it is a call site."""
-        if not torch.is_grad_enabled():
-            refuse_forward("switches gradients off")
-        node = super().create_node(kind, target, *args, **kwargs)
-        self.facts.learn(node)
-        label = self._label(kind, target)
-        if label is not None:
-            node.meta["call"] = self._counter.key(label)
-        return node
-
-    def _label(self, kind: str, target: Any) -> str | None:
-        if kind == "call_module" and is_operator(self.root.get_submodule(target)):
-            return f"module:{target}"
-        if kind == "call_function" and target in FUNCTIONS:
-            return f"function:{FUNCTIONS[target]}"
-        if kind == "call_method" and target in METHODS:
-            return "function:relu"
-        return None
+ATTEMPTS = 3
+"""Traces in each of which random numbers are drawn, until an owner is refused for that."""
 
 
 @dataclass
@@ -186,12 +105,23 @@ def _check_flags(owner: nn.Module, graphs: Mapping[Mode, fx.Graph], given: Given
 
 def _trace(owner: nn.Module, mode: Mode, children: Mode, given: Given) -> tuple[fx.Graph, set[str]]:
     """Return the graph, and the names of the arguments whose structure it rests on."""
+    for _ in range(ATTEMPTS):
+        graph, used, drew = _trace_once(owner, mode, children, given)
+        if not drew:
+            return graph, used
+    refuse_forward("draws random numbers that a trace would fix")
+
+
+def _trace_once(
+    owner: nn.Module, mode: Mode, children: Mode, given: Given
+) -> tuple[fx.Graph, set[str], bool]:
     owner.train(children == "train")
     owner.training = mode == "train"
     effects = SideEffects(owner)
     try:
         tracer = OwnerTracer(owner, given.structure)
-        graph = tracer.trace(owner, dict(given.constants) or None)
+        with Draws() as draws:
+            graph = tracer.trace(owner, dict(given.constants) or None)
         _keep_argument_names(graph, owner, given.constants)
         compile_forward(graph)
     except TraceRefusal:
@@ -204,23 +134,7 @@ def _trace(owner: nn.Module, mode: Mode, children: Mode, given: Given) -> tuple[
         refuse_forward("creates tensors that a trace would fix")
     if changed:
         refuse_forward(f"changes attributes ({', '.join(sorted(changed))})")
-    if effects.drew():
-        refuse_forward("draws random numbers that a trace would fix")
-    return graph, tracer.facts.used
-
-
-@contextmanager
-def _refused_autocast() -> Iterator[None]:
-    # A graph of calls has no place for a context: the calls in it would run as those around it.
-    def refuse(self: torch.autocast) -> None:
-        refuse_forward("switches autocast")
-
-    enter = torch.autocast.__enter__
-    torch.autocast.__enter__ = refuse  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        torch.autocast.__enter__ = enter  # type: ignore[method-assign]
+    return graph, tracer.facts.used, draws.found
 
 
 def _keep_argument_names(

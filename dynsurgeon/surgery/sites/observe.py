@@ -1,7 +1,8 @@
 """Run a model once and note every call site: who calls what, on what shapes, how often.
 
 Module calls are seen through torch's global module hooks, functions and methods through a
-`TorchFunctionMode`. A call belongs to the innermost module whose own forward makes it.
+`TorchFunctionMode`. A call belongs to the innermost module whose own forward makes it. The mode is
+this thread's, the hooks are the process's: they look away from what other threads call.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import Any
 
 from torch import Tensor, nn
@@ -78,6 +80,7 @@ class Observer(TorchFunctionMode):
         super().__init__()
         self._on_call, self._on_run, self._on_result = on_call, on_run, on_result
         self._stand_in = stand_in
+        self._thread = get_ident()
         self._stack: list[OwnerRun | Call] = []
         self._paths: dict[nn.Module, dict[int, str]] = {}
         self.foreign_reads: set[int] = set()
@@ -85,6 +88,7 @@ class Observer(TorchFunctionMode):
     @contextmanager
     def observing(self) -> Iterator[None]:
         """Observe everything that runs in this context, in this thread."""
+        self._thread = get_ident()
         with ExitStack() as stack:
             for handle in (
                 register_module_forward_pre_hook(self._enter),
@@ -95,6 +99,8 @@ class Observer(TorchFunctionMode):
             yield
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if get_ident() != self._thread:
+            return
         parent = self._stack[-1] if self._stack else None
         call = None
         if isinstance(parent, OwnerRun) and is_operator(module):
@@ -108,6 +114,8 @@ class Observer(TorchFunctionMode):
         return OwnerRun(module, CallCounter(module), self._paths[module])
 
     def _leave(self, module: nn.Module, args: Any, *rest: Any) -> None:
+        if get_ident() != self._thread:
+            return
         frame = self._stack.pop()
         if len(rest) < 2:  # its forward raised: torch then calls without keywords
             return

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from dynsurgeon.compat import tree_leaves
-from dynsurgeon.errors import ConfigError
 from dynsurgeon.messages import first_line
+from dynsurgeon.running.blame import model_failure
+from dynsurgeon.running.flops import FlopCounter
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import MODES, Mode, batch_size, copied, preserved, widened
 from dynsurgeon.surgery.sites.calls import CallKey
@@ -99,9 +99,7 @@ def survey_model(model: nn.Module, inputs: Inputs) -> Survey:
         attempts = [inputs] if mode == "eval" else [widened(inputs), inputs]
         error = _try_each(model, mode, attempts, survey)
         if error is not None and mode == "eval":
-            raise ConfigError(
-                f"the model can't run on these example inputs: {first_line(error, named=True)}"
-            ) from error
+            raise model_failure(model, error, "these example inputs") from error
         if error is not None:
             survey.notes.append(f"train mode was not observed: {first_line(error)}")
     return survey
@@ -134,7 +132,7 @@ def _run(model: nn.Module, mode: Mode, inputs: Inputs, survey: Survey) -> None:
         on_call=lambda call: _note_call(survey, mode, call),
         on_run=lambda run: _note_run(survey, mode, run),
     )
-    flops = FlopCounterMode(display=False)
+    flops = FlopCounter()
     with preserved(model, mode), flops, observer.observing():
         outputs = copied(inputs).call(model)
     if mode == "eval":

@@ -1,7 +1,7 @@
 """Before the first step: attention fitted to the training images, where it has not been yet.
 
-Nothing is stored to tell whether it has been: a new attention's weights lie within the bounds that
-torch draws a new layer from, and fitted ones do not.
+The network's recipe tells whether it has been. Those of earlier versions do not; there a new
+attention's weights lie within the bounds that torch draws a new layer from, and fitted ones do not.
 
 A network that comes to images unlike those of its pretraining changes much in its first steps, and
 an attention that was fitted before goes astray: each site is one-hot, on another kernel every few
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.operators import KernelAttention, KernelMixture
+from dynsurgeon.recipe import ATTRIBUTE, Recipe
 from dynsurgeon.training.batch_norm import BatchNorm, estimate, lags, tracked_layers
 from dynsurgeon.training.calibrate import calibrate
 from dynsurgeon.training.finetune.data import TrainingData
@@ -116,13 +117,16 @@ def is_fresh(model: nn.Module) -> bool:
 
     Sites of one kernel don't count: there is nothing to choose.
     """
-    convolutions = [m for m in model.modules() if isinstance(m, KernelMixture) and m.experts > 1]
-    return bool(convolutions) and all(
-        conv.has_identical_kernels and not _was_fitted(conv.attention) for conv in convolutions
-    )
+    mixing = [m for m in model.modules() if isinstance(m, KernelMixture) and m.experts > 1]
+    if not mixing or not all(layer.has_identical_kernels for layer in mixing):
+        return False
+    recipe: Recipe | None = getattr(model, ATTRIBUTE, None)
+    if recipe is None or recipe.fitted is None:
+        return not any(_looks_fitted(layer.attention) for layer in mixing)
+    return not recipe.fitted
 
 
-def _was_fitted(attention: KernelAttention) -> bool:
+def _looks_fitted(attention: KernelAttention) -> bool:
     for layer in (attention.fc1, attention.fc2):
         bound = 1.01 / math.sqrt(layer.in_features)  # and some room for half precision
         if any(float(tensor.detach().abs().max()) > bound for tensor in layer.parameters()):

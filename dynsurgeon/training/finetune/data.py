@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dynsurgeon.checks import require_choice
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.training.finetune.pictures import (
     Bytes,
@@ -90,8 +91,10 @@ def load_images(
 
     Raises:
         DataError: There are no images, no labels, or one class alone.
-        ConfigError: The size is not that of an image, or there are statistics of other channels.
+        ConfigError: The size is not that of an image, there are statistics of other channels, or
+            there is no such augmentation.
     """
+    require_choice("augment", augment, ("auto", *get_args(Augment)))
     channels, *plane = _checked_size(size)
     labelled = read_labelled(Path(folder), channels, val_share=val_share, seed=seed)
     kind: Augment = _augment(labelled.kind) if augment == "auto" else augment

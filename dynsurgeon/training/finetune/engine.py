@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.recipe import recipe_of
+from dynsurgeon.recipe import mark_fitted, recipe_of
 from dynsurgeon.running.copying import copy_of
-from dynsurgeon.running.randomness import forked_random
+from dynsurgeon.running.randomness import kept_random
 from dynsurgeon.timing.noise import SPREAD_LIMIT
 from dynsurgeon.training.finetune.arm import Arm
 from dynsurgeon.training.finetune.batch_norm import lag_notes
@@ -159,6 +159,8 @@ def _result(
             models[arm.name].load_state_dict(weights)
         else:
             models[arm.name] = arm.release()
+    if progress.calibration is not None:  # by the first process, or before the run was resumed
+        mark_fitted(models["dynamic"])
     cost = _cost(run, models)
     return FinetuneResult(
         model=models["dynamic"],
@@ -205,5 +207,5 @@ def _cost_notes(cost: Cost | None) -> tuple[str, ...]:
 def _undisturbed() -> Iterator[None]:
     # Training seeds the generators all the time; afterwards they go on as if it had not.
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-    with forked_random(devices):
+    with kept_random(devices):
         yield

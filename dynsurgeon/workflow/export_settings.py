@@ -1,0 +1,37 @@
+"""How an ONNX file is written, as one value that is checked when it is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dynsurgeon.checks import require_count, require_flag
+from dynsurgeon.form_names import ExportFormName, check_form
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """The arguments of `export_onnx`, for `convert_to_directory`.
+
+    Attributes:
+        batch: A fixed batch, or None for any.
+        dynamic_size: Whether height and width are free too.
+        opset: Version of the ONNX operator set, or None for the exporter's default.
+        form: Layout of the file.
+        this_cpu: Whether form ``"auto"`` may choose a layout for CPUs like this one alone.
+        half: Whether the kernel banks are stored in half precision.
+    """
+
+    batch: int | None = None
+    dynamic_size: bool = False
+    opset: int | None = None
+    form: ExportFormName = "rule"
+    this_cpu: bool = False
+    half: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "opset"):
+            if getattr(self, name) is not None:
+                require_count(name, getattr(self, name))
+        for name in ("dynamic_size", "this_cpu", "half"):
+            require_flag(name, getattr(self, name))
+        check_form(self.form, this_cpu=self.this_cpu)
