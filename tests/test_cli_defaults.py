@@ -51,7 +51,7 @@ def config_with(**values: Any) -> ds.SurgeryConfig:
     for group in GROUPS:
         names = [option.name for option in fields(group)]
         groups.append(group(**{name: value for name, value in values.items() if name in names}))
-    config: SurgeryConfig = surgery_config(groups[0], budget=groups[1])
+    config: ds.SurgeryConfig = surgery_config(groups[0], budget=groups[1])
     return config
 
 
