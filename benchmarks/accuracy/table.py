@@ -118,13 +118,15 @@ def photo_table(rows: list[dict[str, Any]]) -> list[str]:
     for (per_class, count, epochs), task in tasks.items():
         images = f"{per_class} a class" if per_class else f"{count}"
         best = _best_static(task)
+        first = next(iter(best.values()), {"network": None, "lr": None})
+        base, rate = (first["network"], "static"), first["lr"]
         for key in dict.fromkeys((r["network"], r["variant"], r["lr"]) for r in task):
             runs = {r["seed"]: r for r in task if (r["network"], r["variant"], r["lr"]) == key}
             lagging = _mean(runs, "lagging", otherwise="")
             cells = [_mean(runs, "test"), lagging, _mean(runs, "train")]
             common = sorted(runs.keys() & best.keys())
             gains = [runs[s]["test"] - best[s]["test"] for s in common if runs[s]["test"]]
-            gain = spread(gains, "+") if gains and any(gains) else ""
+            gain = "" if not gains or (key[:2] == base and key[2] == rate) else spread(gains, "+")
             lines.append(
                 f"| {images}, {epochs} epochs | {key[0]} `{key[1]}` | {key[2]:g} | {len(runs)} | "
                 f"{' | '.join(cells)} | {gain} |"
