@@ -7,7 +7,7 @@ L scales the filters, Q takes the channels to a latent space of L_k of them, Phi
 the layer starts at the convolution, bit for bit.
 
 The authors' code adds BatchNorm to the latent maps, a second gate to the head, and ``P Q x`` beside
-``P Phi Q x``; with these no exact start is possible, and none is in their equation 7.
+``P Phi Q x``; with these no exact start is possible, and their formula has neither.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Omni-dimensional dynamic convolution (arXiv 2209.07947, equation 4).
+"""Omni-dimensional dynamic convolution (arXiv 2209.07947).
 
     W(x) = sum_k a_k(x) * a_f(x) a_c(x) a_s(x) W_k
 

@@ -2,7 +2,7 @@
 
     y = f(x) * conv(c(x) * x)          f, c = 2 sigmoid(fc(relu(fc1(gap(x)))))
 
-These are the filter and channel factors of ODConv at one kernel (arXiv 2209.07947, equation 4).
+These are the filter and channel factors of ODConv at one kernel (arXiv 2209.07947).
 Both start at exactly 1. ODConv's own code starts them at 1/2 and normalises the hidden layer with
 BatchNorm, which fails at batch 1 in training; there is none here.
 """

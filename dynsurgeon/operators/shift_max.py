@@ -4,7 +4,7 @@
 
 With c = 0 this is DY-ReLU-B, whose start it has: a is 1 and the activation's slope, b and c are 0.
 The paper has no offsets b (`lambda_b=0`). Its code shifts by one more channel than the C / G of
-equation 3, and starts some layers at ``c = 1``, which no pretrained activation does.
+its formula, and starts some layers at ``c = 1``, which no pretrained activation does.
 """
 
 from __future__ import annotations
