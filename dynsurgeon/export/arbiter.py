@@ -9,16 +9,15 @@ float64, and may be off by a small multiple of what float32 in torch is off itse
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 
 from dynsurgeon.errors import UnsupportedModelError
 from dynsurgeon.export.cases import Case
 from dynsurgeon.export.result import ExportCheck
-from dynsurgeon.export.running import State
+from dynsurgeon.export.running import State, without_onednn
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.export.verify import references
 from dynsurgeon.operators.contract import mixes_kernels
@@ -26,7 +25,6 @@ from dynsurgeon.operators.execution import forced_form, grouped, stacked
 from dynsurgeon.operators.geometry import ConvGeometry
 from dynsurgeon.running.copying import double_of
 from dynsurgeon.running.differences import Tolerance, difference, is_within
-from dynsurgeon.running.quiet import quiet_warnings
 from dynsurgeon.running.run import as_double
 from dynsurgeon.runtimes.onnxruntime import Session
 
@@ -157,21 +155,13 @@ def arbitrate(
 def _other_forms(
     model: nn.Module, state: State, cases: Sequence[Case]
 ) -> Iterator[list[list[Tensor]]]:
-    ways: list[AbstractContextManager[object]] = [_without_onednn()]
+    ways: list[AbstractContextManager[object]] = [without_onednn()]
     if mixes_kernels(model):
         ways += [forced_form(grouped), forced_form(stacked)]
     for way in ways:
         with way:
             outputs = references(model, state, cases)
         yield outputs
-
-
-@contextmanager
-def _without_onednn() -> Iterator[None]:
-    """Have torch run its own convolutions on the CPU, in all threads: they sum in another order."""
-    # torch warns of a setting for other machines, which is set alike.
-    with quiet_warnings(), torch.backends.mkldnn.flags(enabled=False):
-        yield
 
 
 def _mixed_up(

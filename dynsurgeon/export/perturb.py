@@ -10,17 +10,17 @@ from end to end and rounding errors small.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.export.running import call_with
+from dynsurgeon.export.running import call_with, without_onednn
 from dynsurgeon.export.signature import tensors
-from dynsurgeon.operators.contract import DynamicLayer, Head, dynamic_layers
-from dynsurgeon.operators.execution import Form, forced_form, grouped, stacked
+from dynsurgeon.operators.contract import DynamicLayer, Head, dynamic_layers, mixes_kernels
+from dynsurgeon.operators.execution import forced_form, grouped, stacked
 from dynsurgeon.running.differences import difference
 from dynsurgeon.running.inputs import Inputs
 
@@ -203,10 +203,13 @@ def _swing(model: nn.Module, state: State, batches: Sequence[Inputs]) -> float:
 
 
 def _swing_on(model: nn.Module, state: State, inputs: Inputs) -> float:
-    forms: tuple[Form, ...] = (grouped, stacked)
+    # Where every kernel is a constant, the two forms are one: then torch sums in another order.
+    ways: list[AbstractContextManager[None]] = [forced_form(grouped), forced_form(stacked)]
+    if not mixes_kernels(model):
+        ways[1] = without_onednn()
     runs = []
-    for form in forms:
-        with forced_form(form):
+    for way in ways:
+        with way:
             runs.append(tensors(call_with(model, state, inputs)))
     pairs = [(a, b) for a, b in zip(*runs, strict=True) if a.is_floating_point() and a.numel()]
     return max((_roundings_between(a, b) for a, b in pairs), default=0.0)

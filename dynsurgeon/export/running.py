@@ -13,6 +13,7 @@ from dynsurgeon.errors import ExportError
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.messages import first_line
 from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.running.quiet import quiet_warnings
 from dynsurgeon.running.run import copied
 
 State = Mapping[str, Tensor]
@@ -70,3 +71,11 @@ def replaced(model: nn.Module, state: State) -> Iterator[None]:
     finally:
         for (_, name), (registry, tensor) in own.items():
             registry[name] = tensor
+
+
+@contextmanager
+def without_onednn() -> Iterator[None]:
+    """Have torch run its own convolutions on the CPU, in all threads: they sum in another order."""
+    # torch warns of a setting for other machines, which is set alike.
+    with quiet_warnings(), torch.backends.mkldnn.flags(enabled=False):
+        yield
