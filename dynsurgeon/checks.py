@@ -26,6 +26,13 @@ def require_positive(name: str, value: float) -> None:
         raise ConfigError(f"{name} must be a number above 0, got {value!r}")
 
 
+def require_not_negative(name: str, value: float) -> None:
+    """Raise `ConfigError` unless `value` is a finite number of at least 0."""
+    require_number(name, value)
+    if value < 0:
+        raise ConfigError(f"{name} must not be below 0, got {value!r}")
+
+
 def require_flag(name: str, value: object) -> None:
     """Raise `ConfigError` unless `value` is a truth value."""
     if not isinstance(value, bool):

@@ -13,11 +13,11 @@ from dynsurgeon.form_names import ExportFormName, check_form
 from dynsurgeon.overrides import Settings, apply_overrides, check_override
 from dynsurgeon.registry import (
     DEFAULTS,
-    OPERATORS,
     Role,
     operator_named,
     operator_names,
     operator_of,
+    operators_for,
 )
 from dynsurgeon.settings import DynamicConvConfig, DynamicReLUConfig, ReLUKind, Start
 
@@ -180,7 +180,7 @@ def operator_settings(role: Role, value: object) -> Any:
         return operator_named(role, value).default()
     if isinstance(value, Mapping):
         return _from_table(role, value)
-    if not any(operator.role == role and operator.takes(value) for operator in OPERATORS):
+    if not any(operator.takes(value) for operator in operators_for(role)):
         known = ", ".join(operator_names(role))
         raise ConfigError(
             f"{role} must be an operator's name ({known}), its settings, or None, got {value!r}"
@@ -192,13 +192,7 @@ def _from_table(role: Role, table: Settings) -> Any:
     values = dict(table)
     named = values.pop("operator", None)
     operator = operator_named(role, DEFAULTS[role] if named is None else named)
-    if named is None:
-        _check_keys(operator.settings, values)
-    known = [f.name for f in fields(operator.settings)]
-    for key in values:
-        if key not in known:
-            hint = suggest(key, known) or f"; it has {', '.join(known)}"
-            raise ConfigError(f"the operator {operator.name} has no setting {key!r}{hint}")
+    _check_keys(operator.settings, values, None if named is None else operator.name)
     return operator.settings(**{**(operator.fixed if named else {}), **values})
 
 
@@ -210,11 +204,16 @@ def _table(role: Role, config: Any) -> dict[str, Any] | None:
     return {**name, **asdict(config)}
 
 
-def _check_keys(kind: type[Any], values: Settings) -> None:
-    known = {f.name for f in fields(kind)}
+def _check_keys(kind: type[Any], values: Settings, operator: str | None = None) -> None:
+    known = [f.name for f in fields(kind)]
     for key in values:
-        if key not in known:
-            raise ConfigError(f"unknown setting {key!r}{suggest(key, known)}")
+        if key in known:
+            continue
+        hint = suggest(key, known)
+        if operator is None:
+            raise ConfigError(f"unknown setting {key!r}{hint}")
+        hint = hint or f"; it has {', '.join(known)}"
+        raise ConfigError(f"the operator {operator} has no setting {key!r}{hint}")
 
 
 def _check_budget(name: str, value: object) -> None:

@@ -19,6 +19,7 @@ from dynsurgeon.registry import (
     Role,
     operator_named,
     operator_of,
+    operators_for,
 )
 
 Settings = Mapping[str, Any]
@@ -65,7 +66,7 @@ def check_override(pattern: str, values: object) -> None:
         if key not in known:
             raise ConfigError(f"override {pattern!r}: unknown setting {key!r}{suggest(key, known)}")
     for role in ROLES:
-        named = [operator_named(role, values[role])] if role in values else _of(role)
+        named = [operator_named(role, values[role])] if role in values else operators_for(role)
         for operator in named:
             apply_overrides(operator.default(), {k: v for k, v in values.items() if k not in ROLES})
 
@@ -75,10 +76,6 @@ def _switched(config: object, operator: Operator, name: str) -> Any:
     if other.settings is type(config):  # the two share what else was chosen
         return replace(config, **other.fixed)  # type: ignore[type-var]
     return other.default()
-
-
-def _of(role: Role) -> list[Operator]:
-    return [operator for operator in OPERATORS if operator.role == role]
 
 
 def _keys(operator: Operator) -> Iterable[str]:

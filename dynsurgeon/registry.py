@@ -8,7 +8,7 @@ they are asked for.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -141,11 +141,16 @@ def operator_named(role: Role, name: str) -> Operator:
     Raises:
         ConfigError: There is none of that name for such sites.
     """
-    names = operator_names(role)
-    if name not in names:
-        hint = suggest(name, names) or f"; known: {', '.join(names)}"
+    known = {operator.name: operator for operator in operators_for(role)}
+    if name not in known:
+        hint = suggest(name, known) or f"; known: {', '.join(known)}"
         raise ConfigError(f"unknown {role} operator {name!r}{hint}")
-    return next(o for o in OPERATORS if o.role == role and o.name == name)
+    return known[name]
+
+
+def operators_for(role: Role) -> list[Operator]:
+    """Return the operators for sites of a role."""
+    return [operator for operator in OPERATORS if operator.role == role]
 
 
 def operator_names(role: Role) -> list[str]:
@@ -155,7 +160,7 @@ def operator_names(role: Role) -> list[str]:
         ConfigError: There is no such role.
     """
     require_choice("role", role, get_args(Role))
-    return [operator.name for operator in OPERATORS if operator.role == role]
+    return [operator.name for operator in operators_for(role)]
 
 
 def operator_of(settings: object) -> Operator:
@@ -172,9 +177,5 @@ def operator_of(settings: object) -> Operator:
 
 def layer_classes() -> dict[str, type[DynamicLayer]]:
     """Return every dynamic layer by the name of its class, as recipes hold it."""
-    return {kind.__name__: kind for kind in _layers()}
-
-
-def _layers() -> Iterator[type[DynamicLayer]]:
-    for operator in OPERATORS:
-        yield from operator.all_layers().values()
+    layers = (layer for operator in OPERATORS for layer in operator.all_layers().values())
+    return {layer.__name__: layer for layer in layers}

@@ -9,6 +9,7 @@ from dynsurgeon.checks import (
     require_choice,
     require_count,
     require_flag,
+    require_not_negative,
     require_number,
     require_positive,
 )
@@ -73,14 +74,8 @@ class DynamicReLUConfig:
 
     def __post_init__(self) -> None:
         require_choice("kind", self.kind, get_args(ReLUKind))
-        require_count("pieces", self.pieces, least=2)
-        require_count("reduction", self.reduction)
-        for name in ("lambda_a", "lambda_b"):
-            require_number(name, getattr(self, name))
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be below 0, got {getattr(self, name)!r}")
+        _check_lines(self)
         require_positive("temperature", self.temperature)
-        require_flag("smooth", self.smooth)
 
 
 @dataclass(frozen=True)
@@ -189,13 +184,7 @@ class ShiftMaxConfig:
 
     def __post_init__(self) -> None:
         require_count("groups", self.groups)
-        require_count("pieces", self.pieces, least=2)
-        require_count("reduction", self.reduction)
-        for name in ("lambda_a", "lambda_b"):
-            require_number(name, getattr(self, name))
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be below 0, got {getattr(self, name)!r}")
-        require_flag("smooth", self.smooth)
+        _check_lines(self)
 
 
 @dataclass(frozen=True)
@@ -215,6 +204,14 @@ class GateConfig:
 @dataclass(frozen=True)
 class ActivationGateConfig(GateConfig):
     """How a gate is put behind an activation; see `GateConfig`."""
+
+
+def _check_lines(config: DynamicReLUConfig | ShiftMaxConfig) -> None:
+    require_count("pieces", config.pieces, least=2)
+    require_count("reduction", config.reduction)
+    for name in ("lambda_a", "lambda_b"):
+        require_not_negative(name, getattr(config, name))
+    require_flag("smooth", config.smooth)
 
 
 C = TypeVar("C")

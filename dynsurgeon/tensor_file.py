@@ -91,9 +91,10 @@ def check_bank_sizes(model: nn.Module, recipe: Recipe, header: Header) -> None:
     aliases: dict[nn.Module, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         aliases.setdefault(module, []).append(name)
+    layers = layer_classes()
     for site in recipe.sites:
         names = [site.name, *_other_names(model, site.name, aliases)]
-        layer = layer_classes().get(site.operator)
+        layer = layers.get(site.operator)
         expected = {} if layer is None else layer.expected(site.settings, site.channels)
         for tensor, sizes in expected.items():
             shape = _shape(header, names, tensor)[: len(sizes)]

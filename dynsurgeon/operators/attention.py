@@ -55,6 +55,11 @@ def global_average(x: Tensor) -> Tensor:
     return x.mean(dim=tuple(range(2, x.dim()))) if x.dim() > 2 else x
 
 
+def scaled(x: Tensor, scale: Tensor) -> Tensor:
+    """Multiply maps ``(N, C, *spatial)`` by a number a sample and channel ``(N, C)``."""
+    return x * scale.view(*scale.shape, *[1] * (x.dim() - 2)).to(x.dtype)
+
+
 class KernelAttention(nn.Module):
     """Softmax attention over K kernels, one distribution a sample.
 

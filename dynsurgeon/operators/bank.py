@@ -10,11 +10,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.operators.bank_guard import check_replaced
-from dynsurgeon.operators.contract import ConvolutionLayer, Part, Shape
+from dynsurgeon.operators.contract import Part, Shape, StaticConv
+from dynsurgeon.operators.convolving import ConvolvingLayer
 
 
-class BankLayer(ConvolutionLayer):
+class BankLayer(ConvolvingLayer):
     """A convolution with a bank of K kernels.
 
     Attributes:
@@ -25,8 +25,6 @@ class BankLayer(ConvolutionLayer):
 
     sums_to_one = True
     experts: int
-    weight: nn.Parameter
-    bias: nn.Parameter | None
 
     @classmethod
     def choices(cls, config: Any) -> list[Any]:
@@ -61,9 +59,19 @@ class BankLayer(ConvolutionLayer):
         banks = self.banks().values()
         return all(torch.equal(bank, bank[:1].expand_as(bank)) for bank in banks)
 
-    def first(self, bank: nn.Parameter | None) -> nn.Parameter | None:
-        """Return the first kernel of a bank as a parameter of its own."""
-        return None if bank is None else nn.Parameter(bank[0].clone(), bank.requires_grad)
+    def fill_banks(self, static: StaticConv) -> None:
+        """Hold copies of a static convolution's kernel and bias."""
+        self.weight = bank_of(static.weight, self.experts)
+        bias = None if static.bias is None else bank_of(static.bias, self.experts)
+        self.register_parameter("bias", bias)
+
+    def static_parameters(self) -> dict[str, nn.Parameter | None]:
+        """Return the first kernel and bias: those of any, where they are all the same."""
+        banks = {"weight": self.weight, "bias": self.bias}
+        return {
+            name: None if bank is None else nn.Parameter(bank[0].clone(), bank.requires_grad)
+            for name, bank in banks.items()
+        }
 
     @classmethod
     def expected(cls, settings: Mapping[str, Any], channels: int | None) -> dict[str, Shape]:
@@ -74,10 +82,6 @@ class BankLayer(ConvolutionLayer):
             return Part("bank", math.sqrt(self.experts), decays=name == "weight")
         return super().part(name, parameter)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        check_replaced(self, name, value)
-        super().__setattr__(name, value)
-
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # `net.to(memory_format=torch.channels_last)` takes every 4- or 5-d weight for a kernel, and
         # fails on a bank. It is mixed as a matrix with K rows, so that is what it shows itself as.
@@ -86,6 +90,9 @@ class BankLayer(ConvolutionLayer):
 
         super()._apply(apply_to_matrix, recurse)  # type: ignore[no-untyped-call]
         return self
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, experts={self.experts}"
 
 
 def bank_of(tensor: Tensor, experts: int) -> nn.Parameter:

@@ -11,17 +11,14 @@ effect, and is left out.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynsurgeon.operators.attention import global_average
-from dynsurgeon.operators.bank import BankLayer, bank_of
+from dynsurgeon.operators.bank import BankLayer
 from dynsurgeon.operators.contract import Head, Part, StaticConv
 from dynsurgeon.operators.execution import run_dynamic_convolution
-from dynsurgeon.operators.geometry import ConvGeometry, edges_of
 from dynsurgeon.settings import CondConvConfig
 
 ROUTING_REACH = 1.0
@@ -42,29 +39,15 @@ class CondConv(BankLayer):
     def __init__(self, static: StaticConv, config: CondConvConfig | None = None) -> None:
         super().__init__()
         self.experts = (config or CondConvConfig()).experts
-        self.in_channels, self.out_channels = static.in_channels, static.out_channels
-        self.kernel_size, self.padding_mode = static.kernel_size, static.padding_mode
-        self.geometry, self._edges = ConvGeometry.of(static), edges_of(static)
-        self.weight = bank_of(static.weight, self.experts)
-        bias = None if static.bias is None else bank_of(static.bias, self.experts)
-        self.register_parameter("bias", bias)
+        self.copy_geometry(static)
+        self.fill_banks(static)
         like = {"device": static.weight.device, "dtype": static.weight.dtype}
         self.routing = nn.Linear(self.in_channels, self.experts - 1, **like)  # type: ignore[arg-type]
-        self.routing.requires_grad_(static.weight.requires_grad)
-        self.train(static.training)
+        self.learn_like(static)
 
-    @classmethod
-    def from_static(cls, static: StaticConv, config: CondConvConfig | None = None) -> Self:
-        """Build the layer that computes what `static` computes."""
-        return cls(static, config)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dim() == self.geometry.spatial + 1:
-            return self.forward(x.unsqueeze(0)).squeeze(0)
+    def compute(self, x: Tensor) -> Tensor:
         pi = self.weights(x)
-        if self._edges is not None:
-            x = F.pad(x, self._edges, mode=self.padding_mode)
-        return run_dynamic_convolution(x, pi, self.weight, self.bias, self.geometry)
+        return run_dynamic_convolution(self.pad(x), pi, self.weight, self.bias, self.geometry)
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the weights of all kernels ``(N, K)``, summing to 1; the first may be below 0."""
@@ -82,16 +65,7 @@ class CondConv(BankLayer):
             return None
         return f"has {self.experts} kernels that differ"
 
-    def static_parameters(self) -> dict[str, nn.Parameter | None]:
-        return {
-            name: self.first(bank) for name, bank in (("weight", self.weight), ("bias", self.bias))
-        }
-
     def part(self, name: str, parameter: nn.Parameter) -> Part:
         if name.startswith("routing."):
             return Part("attention", decays=parameter.dim() > 1)
         return super().part(name, parameter)
-
-    def extra_repr(self) -> str:
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
-        return f"{text}, bias={self.bias is not None}, experts={self.experts}"

@@ -62,12 +62,7 @@ class ConvolutionArguments:
             ConfigError: A setting of the attention is not valid.
             ValueError: As of the static class.
         """
-        settings = with_settings(
-            config or DynamicConvConfig(),
-            experts=experts,
-            reduction=reduction,
-            temperature=temperature,
-        )
+        settings = _settings(config, experts, reduction, temperature)
         geometry: dict[str, Any] = {
             "kernel_size": kernel_size,
             "stride": stride,
@@ -140,12 +135,7 @@ class TransposedArguments(ConvolutionArguments):
             ConfigError: A setting of the attention is not valid.
             ValueError: As of the static class.
         """
-        settings = with_settings(
-            config or DynamicConvConfig(),
-            experts=experts,
-            reduction=reduction,
-            temperature=temperature,
-        )
+        settings = _settings(config, experts, reduction, temperature)
         geometry: dict[str, Any] = {
             "kernel_size": kernel_size,
             "stride": stride,
@@ -157,3 +147,17 @@ class TransposedArguments(ConvolutionArguments):
             "padding_mode": padding_mode,
         }
         self._build(in_channels, out_channels, geometry, settings, device, dtype)
+
+
+def _settings(
+    config: DynamicConvConfig | None,
+    experts: int | None,
+    reduction: int | None,
+    temperature: float | None,
+) -> DynamicConvConfig:
+    return with_settings(
+        config or DynamicConvConfig(),
+        experts=experts,
+        reduction=reduction,
+        temperature=temperature,
+    )

@@ -7,7 +7,7 @@ A new operator is a file with a dataclass of settings and a subclass of `Convolu
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -36,6 +36,12 @@ class Head:
     reach: float
     hidden: nn.Linear | None = None
     biased: bool = True
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether the last layer is no longer the zeros that it starts as."""
+        bias = self.last.bias if self.biased else None
+        return any(bool(p.any()) for p in (self.last.weight, bias) if p is not None)
 
 
 @dataclass(frozen=True)
@@ -195,8 +201,12 @@ class ConvolutionLayer(DynamicLayer):
 
     @classmethod
     def from_static(cls, static: StaticConv, config: Any = None) -> Self:
-        """Build the layer that computes what `static` computes, of its dtype and on its device."""
-        raise NotImplementedError
+        """Build the layer that computes what `static` computes, of its dtype and on its device.
+
+        A layer whose constructor takes these two needs no method of its own.
+        """
+        build: Callable[..., Self] = cls
+        return build(static, config)
 
     @classmethod
     def like(cls, static: StaticConv, config: Any, device: torch.device | str) -> Self:
@@ -235,8 +245,13 @@ class ActivationLayer(DynamicLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Self:
-        """Build the layer that computes what an activation computes on so many channels."""
-        raise NotImplementedError
+        """Build the layer that computes what an activation computes on so many channels.
+
+        A layer whose constructor takes `channels`, `config` and the rest by name needs no method
+        of its own.
+        """
+        build: Callable[..., Self] = cls
+        return build(channels, config, form=form, inplace=inplace, device=device, dtype=dtype)
 
     @classmethod
     def obstacle(cls, form: ActivationForm, config: Any) -> str | None:

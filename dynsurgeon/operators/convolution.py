@@ -20,12 +20,9 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynsurgeon.errors import UnsupportedModelError
-from dynsurgeon.operators.attention import KernelAttention
-from dynsurgeon.operators.bank import bank_of
 from dynsurgeon.operators.constructors import (
     ConvolutionArguments,
     Device,
@@ -33,7 +30,6 @@ from dynsurgeon.operators.constructors import (
 )
 from dynsurgeon.operators.contract import StaticConv
 from dynsurgeon.operators.execution import run_dynamic_convolution
-from dynsurgeon.operators.geometry import ConvGeometry, edges_of
 from dynsurgeon.operators.mixture import KernelMixture
 from dynsurgeon.settings import DynamicConvConfig
 
@@ -54,14 +50,6 @@ class DynamicConv(ConvolutionArguments, KernelMixture):
     """
 
     static_class: ClassVar[type[StaticConv]]
-    in_channels: int
-    out_channels: int
-    kernel_size: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: tuple[int, ...] | str
-    dilation: tuple[int, ...]
-    output_padding: tuple[int, ...]
-    geometry: ConvGeometry
 
     def _build(
         self,
@@ -75,16 +63,7 @@ class DynamicConv(ConvolutionArguments, KernelMixture):
         nn.Module.__init__(self)
         build: Callable[..., StaticConv] = self.static_class
         template = build(in_channels, out_channels, **geometry, device="meta", dtype=dtype)
-        self._copy_geometry(template)
-        self.experts = config.experts
-        self.attention = KernelAttention(
-            self.in_channels,
-            config.experts,
-            reduction=config.reduction,
-            temperature=config.temperature,
-            device=device,
-            dtype=template.weight.dtype,
-        )
+        self._prepare(template, config, device)
         bank = torch.empty(config.experts, *template.weight.shape, device=device, dtype=dtype)
         self.weight = nn.Parameter(bank)
         bias = None if template.bias is None else bank.new_empty(self.experts, self.out_channels)
@@ -127,34 +106,22 @@ class DynamicConv(ConvolutionArguments, KernelMixture):
         """
         module = cls.__new__(cls)
         nn.Module.__init__(module)
-        module._copy_geometry(static)
-        module.experts = config.experts
-        like: dict[str, Any] = {"device": device, "dtype": static.weight.dtype}
-        module.attention = KernelAttention(
-            static.in_channels,
-            config.experts,
-            reduction=config.reduction,
-            temperature=config.temperature,
-            **like,
-        )
+        module._prepare(static, config, device)
         empty = torch.empty(config.experts, *static.weight.shape, device="meta")
         module.weight = nn.Parameter(empty)
         bias = None if static.bias is None else torch.empty(config.experts, *static.bias.shape)
         module.register_parameter("bias", None if bias is None else nn.Parameter(bias.to("meta")))
         return module
 
-    def _copy_geometry(self, static: StaticConv) -> None:
-        for name in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation"):
-            setattr(self, name, getattr(static, name))
-        self.groups, self.padding_mode = static.groups, static.padding_mode
-        self.transposed, self.output_padding = static.transposed, static.output_padding
-        self.geometry, self._edges = ConvGeometry.of(static), edges_of(static)
+    def _prepare(self, static: StaticConv, config: DynamicConvConfig, device: Device) -> None:
+        """Make everything but the banks."""
+        self.copy_geometry(static)
+        self.experts = config.experts
+        self.build_attention(config, device, static.weight.dtype)
 
     @torch.no_grad()
     def _start_from(self, static: StaticConv, config: DynamicConvConfig) -> None:
-        self.weight = bank_of(static.weight, self.experts)
-        if static.bias is not None:
-            self.bias = bank_of(static.bias, self.experts)
+        self.fill_banks(static)
         # A constant kernel has no spread to go by, so its copies stay identical; under a zero
         # attention they would do so for ever, so it keeps the random one.
         if config.start == "zero-sum" and _varies(static.weight):
@@ -163,18 +130,9 @@ class DynamicConv(ConvolutionArguments, KernelMixture):
             nn.init.zeros_(self.attention.fc2.bias)
         self.attention.requires_grad_(static.weight.requires_grad)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dim() == self.geometry.spatial + 1:
-            return self.forward(x.unsqueeze(0)).squeeze(0)
+    def compute(self, x: Tensor) -> Tensor:
         pi = self.attention(x)
-        if self._edges is not None:
-            x = F.pad(x, self._edges, mode=self.padding_mode)
-        return run_dynamic_convolution(x, pi, self.weight, self.bias, self.geometry)
-
-    def extra_repr(self) -> str:
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
-        text += f", stride={self.stride}, padding={self.padding}, groups={self.groups}"
-        return f"{text}, bias={self.bias is not None}, experts={self.experts}"
+        return run_dynamic_convolution(self.pad(x), pi, self.weight, self.bias, self.geometry)
 
 
 class DynamicConv1d(DynamicConv):

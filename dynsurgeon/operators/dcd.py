@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynsurgeon.operators.attention import global_average, squeeze_layer, zero_layer
+from dynsurgeon.operators.attention import global_average, scaled, squeeze_layer, zero_layer
 from dynsurgeon.operators.constant import ConstantConvolution, doubled_sigmoid
 from dynsurgeon.operators.contract import Head, Shape, StaticConv
 from dynsurgeon.operators.scale import THETA_REACH
@@ -50,29 +49,25 @@ class DecomposedConv(ConstantConvolution):
         self.fc_phi = zero_layer(hidden, self.rank**2, **self.factory)
         self.q = nn.Linear(self.in_channels, self.rank, bias=False, **self.factory)
         self.p = nn.Linear(self.rank, self.out_channels, bias=False, **self.factory)
-        self.freeze_like(static)
-
-    @classmethod
-    def from_static(cls, static: StaticConv, config: DCDConfig | None = None) -> Self:
-        """Build the layer that computes what `static` computes, bit for bit."""
-        return cls(static, config)
+        self.learn_like(static)
 
     def compute(self, x: Tensor) -> Tensor:
         hidden = torch.relu(self.fc1(global_average(x)))
-        filters = self.spread(doubled_sigmoid(self.fc_filters(hidden)))
+        filters = doubled_sigmoid(self.fc_filters(hidden))
         phi = self.fc_phi(hidden).view(-1, self.rank, self.rank)
         y = self.convolve(x)
         latent = F.conv1d(self._centres(x).flatten(2), self.q.weight.unsqueeze(-1))
         latent = torch.matmul(phi.to(latent.dtype), latent)
         residual = F.conv1d(latent, self.p.weight.unsqueeze(-1)).view_as(y)
-        return y * filters.to(y.dtype) + residual
+        return scaled(y, filters) + residual
 
     def _centres(self, x: Tensor) -> Tensor:
         """Return the places of `x` that the middle of the kernel lies on, one for each output."""
         x, geometry = self.pad(x), self.geometry
         edges: list[int] = []
+        padding = geometry.edge_padding(self.kernel_size)
         for axis in reversed(range(geometry.spatial)):
-            left, right = self._padding(axis)
+            left, right = padding[axis]
             middle = geometry.dilation[axis] * ((self.kernel_size[axis] - 1) // 2)
             reach = geometry.dilation[axis] * (self.kernel_size[axis] - 1)
             edges += [left - middle, right - (reach - middle)]  # below 0 places are cut off
@@ -82,13 +77,6 @@ class DecomposedConv(ConstantConvolution):
             if step > 1:
                 x = x[(slice(None),) * (axis + 2) + (slice(None, None, step),)]
         return x
-
-    def _padding(self, axis: int) -> tuple[int, int]:
-        padding = self.geometry.padding
-        if not isinstance(padding, str):
-            return padding[axis], padding[axis]
-        reach = self.geometry.dilation[axis] * (self.kernel_size[axis] - 1)
-        return (0, 0) if padding == "valid" else (reach // 2, reach - reach // 2)
 
     def heads(self) -> Iterable[Head]:
         yield Head(self.fc_filters, THETA_REACH, self.fc1)

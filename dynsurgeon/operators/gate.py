@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.operators.attention import global_average, squeeze_layer, zero_layer
+from dynsurgeon.operators.activating import ActivatingLayer
+from dynsurgeon.operators.attention import global_average, scaled, squeeze_layer, zero_layer
 from dynsurgeon.operators.constant import ConstantConvolution, doubled_sigmoid
-from dynsurgeon.operators.contract import ActivationLayer, Head, Shape, StaticConv
+from dynsurgeon.operators.contract import Head, Shape, StaticConv
 from dynsurgeon.operators.forms import ActivationForm
-from dynsurgeon.operators.overwrite import overwrite
 from dynsurgeon.operators.scale import THETA_REACH
 from dynsurgeon.settings import ActivationGateConfig, GateConfig
 
@@ -38,12 +38,7 @@ class GatedConv(ConstantConvolution):
         config = config or GateConfig()
         self.fc1 = squeeze_layer(self.out_channels, config.reduction, **self.factory)
         self.fc2 = zero_layer(self.fc1.out_features, self.out_channels, **self.factory)
-        self.freeze_like(static)
-
-    @classmethod
-    def from_static(cls, static: StaticConv, config: GateConfig | None = None) -> Self:
-        """Build the layer that computes what `static` computes, bit for bit."""
-        return cls(static, config)
+        self.learn_like(static)
 
     def compute(self, x: Tensor) -> Tensor:
         return gated(self.convolve(x), self.fc1, self.fc2)
@@ -55,7 +50,7 @@ class GatedConv(ConstantConvolution):
         return self.fc1.weight.numel() + self.fc2.weight.numel() + 2 * math.prod(given[1:])
 
 
-class GatedActivation(ActivationLayer):
+class GatedActivation(ActivatingLayer):
     """An activation with a gate behind it.
 
     Args:
@@ -88,22 +83,10 @@ class GatedActivation(ActivationLayer):
         self.fc2 = zero_layer(self.fc1.out_features, channels, **factory)
 
     @classmethod
-    def from_form(
-        cls, form: ActivationForm, channels: int, config: ActivationGateConfig, **options: Any
-    ) -> Self:
-        """Build the layer that computes what an activation computes on `channels` channels."""
-        return cls(channels, config, form=form, **options)
-
-    @classmethod
     def obstacle(cls, form: ActivationForm, config: ActivationGateConfig) -> str | None:
         return None
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.inplace:
-            return overwrite(x, self._activate(x.clone()))
-        return self._activate(x)
-
-    def _activate(self, x: Tensor) -> Tensor:
+    def activate(self, x: Tensor) -> Tensor:
         slope = self.weight if self.form.function == "prelu" else None
         return gated(self.form.compute(x, slope), self.fc1, self.fc2)
 
@@ -117,7 +100,7 @@ class GatedActivation(ActivationLayer):
         return {name: getattr(self, name) for name in self.held()}
 
     def static_obstacle(self) -> str | None:
-        moved = bool(self.fc2.weight.any() or self.fc2.bias.any())
+        moved = any(head.has_moved for head in self.heads())
         return "has a gate that depends on its input" if moved else None
 
     def added_multiply_adds(self, taken: Shape, given: Shape) -> int:
@@ -129,5 +112,4 @@ class GatedActivation(ActivationLayer):
 
 def gated(y: Tensor, fc1: nn.Linear, fc2: nn.Linear) -> Tensor:
     """Multiply each channel of `y` by what the head says of it."""
-    gate = doubled_sigmoid(fc2(torch.relu(fc1(global_average(y)))))
-    return y * gate.view(*gate.shape, *[1] * (y.dim() - 2)).to(y.dtype)
+    return scaled(y, doubled_sigmoid(fc2(torch.relu(fc1(global_average(y))))))

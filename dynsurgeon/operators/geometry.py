@@ -97,19 +97,22 @@ class ConvGeometry:
         Raises:
             ValueError: ``"same"`` puts one zero more after than before; see `symmetric`.
         """
-        if self.padding == "valid":
-            return (0,) * self.spatial
-        if self.padding != "same":
-            return tuple(int(each) for each in self.padding)
         if not self.symmetric(kernel):
             raise ValueError(f"padding 'same' of an even kernel {tuple(kernel)} is one-sided")
-        return tuple(d * (k - 1) // 2 for d, k in zip(self.dilation, kernel, strict=True))
+        return tuple(before for before, _ in self.edge_padding(kernel))
+
+    def edge_padding(self, kernel: Sequence[int]) -> list[tuple[int, int]]:
+        """Zeros before and after the map on each axis, for a kernel of these sizes."""
+        if self.padding == "valid":
+            return [(0, 0)] * self.spatial
+        if self.padding != "same":
+            return [(int(each), int(each)) for each in self.padding]
+        reaches = [d * (k - 1) for d, k in zip(self.dilation, kernel, strict=True)]
+        return [(reach // 2, reach - reach // 2) for reach in reaches]
 
     def symmetric(self, kernel: Sequence[int]) -> bool:
         """Whether as many zeros go before as after, which only ``"same"`` may break."""
-        if self.padding != "same":
-            return True
-        return all(d * (k - 1) % 2 == 0 for d, k in zip(self.dilation, kernel, strict=True))
+        return all(before == after for before, after in self.edge_padding(kernel))
 
     def is_pointwise(self, kernel: Sequence[int]) -> bool:
         """Whether each place of the output comes from one place of the input, and is no zero."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +28,19 @@ class KernelMixture(BankLayer):
         """Whether there is an attention."""
         return "attention" in self._modules
 
+    def build_attention(
+        self, config: Any, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> None:
+        """Make the attention, as the settings say: `reduction` and `temperature`."""
+        self.attention = KernelAttention(
+            self.in_channels,
+            self.experts,
+            reduction=config.reduction,
+            temperature=config.temperature,
+            device=device,
+            dtype=dtype,
+        )
+
     def attention_multiply_adds(self, positions: int) -> int:
         return self.attention.multiply_adds(positions)
 
@@ -41,14 +55,14 @@ class KernelMixture(BankLayer):
         return f"has {self.experts} kernels that differ, and attention that depends on its input"
 
     def static_parameters(self) -> dict[str, nn.Parameter | None]:
-        return {"weight": self._mixed(self.weight), "bias": self._mixed(self.bias)}
-
-    def _mixed(self, bank: nn.Parameter | None) -> nn.Parameter | None:
-        if bank is None or self.has_identical_kernels:
-            return self.first(bank)
-        logits = self.attention.fc2.bias / self.attention.temperature
-        kernel = (torch.softmax(logits, dim=0) @ bank.flatten(1)).view_as(bank[0])
-        return nn.Parameter(kernel, bank.requires_grad)
+        found = super().static_parameters()
+        if self.has_identical_kernels:
+            return found
+        pi = torch.softmax(self.attention.fc2.bias / self.attention.temperature, dim=0)
+        for name, bank in self.banks().items():
+            kernel = (pi @ bank.flatten(1)).view_as(bank[0])
+            found[name] = nn.Parameter(kernel, bank.requires_grad)
+        return found
 
     def temperatures(self) -> Iterable[Temperature]:
         if self.mixes:

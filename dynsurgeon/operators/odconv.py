@@ -16,25 +16,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynsurgeon.operators.attention import (
-    KernelAttention,
     global_average,
+    scaled,
     squeeze_layer,
     zero_layer,
 )
-from dynsurgeon.operators.bank import bank_of
 from dynsurgeon.operators.constant import doubled_sigmoid
 from dynsurgeon.operators.contract import Head, Part, Shape, StaticConv, head_factor
 from dynsurgeon.operators.execution import run_dynamic_convolution
 from dynsurgeon.operators.execution.mixing import mix
-from dynsurgeon.operators.execution.plain import stacked
-from dynsurgeon.operators.geometry import ConvGeometry, edges_of
+from dynsurgeon.operators.execution.plain import one_kernel_a_sample, stacked
 from dynsurgeon.operators.mixture import KernelMixture
 from dynsurgeon.operators.scale import THETA_REACH
 from dynsurgeon.settings import ODConvConfig
@@ -52,29 +48,15 @@ class ODConv(KernelMixture):
         super().__init__()
         config = config or ODConvConfig()
         self.experts = config.experts
-        self.in_channels, self.out_channels = static.in_channels, static.out_channels
-        self.kernel_size, self.padding_mode = static.kernel_size, static.padding_mode
-        self.geometry, self._edges = ConvGeometry.of(static), edges_of(static)
-        self.weight = bank_of(static.weight, self.experts)
-        bias = None if static.bias is None else bank_of(static.bias, self.experts)
-        self.register_parameter("bias", bias)
+        self.copy_geometry(static)
+        self.fill_banks(static)
         self._build_heads(config)
-        for parameter in self.parameters():
-            if parameter is not self.bias:
-                parameter.requires_grad_(static.weight.requires_grad)
-        self.train(static.training)
+        self.learn_like(static)
 
     def _build_heads(self, config: ODConvConfig) -> None:
         device, dtype = self.weight.device, self.weight.dtype
         if self.experts > 1:
-            self.attention = KernelAttention(
-                self.in_channels,
-                self.experts,
-                reduction=config.reduction,
-                temperature=config.temperature,
-                device=device,
-                dtype=dtype,
-            )
+            self.build_attention(config, device, dtype)
         places = math.prod(self.kernel_size)
         wanted = {
             "fc_filters": self.out_channels if config.filters else 0,
@@ -88,19 +70,10 @@ class ODConv(KernelMixture):
             hidden = 0 if self.fc1 is None else self.fc1.out_features
             self.register_module(name, zero_layer(hidden, size, device, dtype) if size else None)
 
-    @classmethod
-    def from_static(cls, static: StaticConv, config: ODConvConfig | None = None) -> Self:
-        """Build the layer that computes what `static` computes."""
-        return cls(static, config)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dim() == self.geometry.spatial + 1:
-            return self.forward(x.unsqueeze(0)).squeeze(0)
+    def compute(self, x: Tensor) -> Tensor:
         pi = self.attention(x) if self.mixes else x.new_ones(x.shape[0], 1)
         scales = self._scales(x)
-        x = _scaled(x, scales.get("fc_channels"))
-        if self._edges is not None:
-            x = F.pad(x, self._edges, mode=self.padding_mode)
+        x = self.pad(scaled(x, scales["fc_channels"]) if "fc_channels" in scales else x)
         places = scales.get("fc_places")
         if places is not None:
             y = self._convolve(x, pi, places)
@@ -109,7 +82,7 @@ class ODConv(KernelMixture):
         else:
             bias = None if self.bias is None else self.bias[0]
             y = self.geometry.convolve(x, self.weight[0], bias, self.geometry.groups)
-        return _scaled(y, scales.get("fc_filters"))
+        return scaled(y, scales["fc_filters"]) if "fc_filters" in scales else y
 
     def _scales(self, x: Tensor) -> dict[str, Tensor]:
         """Return each factor ``(N, …)`` that there is, by its layer."""
@@ -138,10 +111,8 @@ class ODConv(KernelMixture):
         mixed = mix(pi, self.weight.flatten(1)) if self.mixes else self.weight.flatten(1)
         ones = [1] * (len(kernel) - self.geometry.spatial)
         scale = places.view(batch, *ones, *kernel[-self.geometry.spatial :]).to(mixed.dtype)
-        kernels = (mixed.view(-1, *kernel) * scale).flatten(0, 1)
-        folded = x.reshape(1, batch * x.shape[1], *x.shape[2:])
-        y = self.geometry.convolve(folded, kernels.to(x.dtype), None, batch * self.geometry.groups)
-        return y.view(batch, -1, *y.shape[2:])
+        kernels = (mixed.view(-1, *kernel) * scale).to(x.dtype)
+        return one_kernel_a_sample(x, kernels, None, self.geometry)
 
     def _by_places(self, x: Tensor, pi: Tensor, places: Tensor) -> Tensor:
         """Convolve once for each kernel and place: dear, but the same graph for every batch."""
@@ -157,11 +128,14 @@ class ODConv(KernelMixture):
 
     def heads(self) -> Iterable[Head]:
         yield from super().heads()
+        yield from self._scale_heads()
+
+    def _scale_heads(self) -> Iterable[Head]:
         for _, layer in self._last_layers():
             yield Head(layer, THETA_REACH, self.fc1)
 
     def static_obstacle(self) -> str | None:
-        moved = any(bool(p.any()) for _, layer in self._last_layers() for p in layer.parameters())
+        moved = any(head.has_moved for head in self._scale_heads())
         return "has scales that depend on its input" if moved else super().static_obstacle()
 
     @classmethod
@@ -184,22 +158,11 @@ class ODConv(KernelMixture):
 
     def part(self, name: str, parameter: nn.Parameter) -> Part:
         if name.startswith("fc"):
-            _, last = next(iter(self._last_layers()))
-            head = Head(last, THETA_REACH, self.fc1)
+            head = next(iter(self._scale_heads()))
             return Part("head", head_factor(head), decays=parameter.dim() > 1)
         return super().part(name, parameter)
-
-    def extra_repr(self) -> str:
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
-        return f"{text}, bias={self.bias is not None}, experts={self.experts}"
 
 
 def _is_free(x: Tensor) -> bool:
     """Whether no groups can be made of the batch: it is empty, or free in a traced graph."""
     return isinstance(x.shape[0], torch.SymInt) or x.shape[0] == 0
-
-
-def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
-    if scale is None:
-        return x
-    return x * scale.view(*scale.shape, *[1] * (x.dim() - 2)).to(x.dtype)

@@ -11,7 +11,7 @@ describes, bit for bit, with a live gradient. (An infinite input gives NaN, sinc
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Self, TypeAlias
@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
-from dynsurgeon.operators.attention import global_average, squeeze_layer
-from dynsurgeon.operators.contract import ActivationLayer, Head, Part, Shape, head_factor
+from dynsurgeon.operators.activating import ActivatingLayer
+from dynsurgeon.operators.attention import global_average, squeeze_layer, zero_layer
+from dynsurgeon.operators.contract import Head, Part, Shape, head_factor
 from dynsurgeon.operators.forms import ActivationForm
 from dynsurgeon.operators.lines import maximum_of_lines
-from dynsurgeon.operators.overwrite import overwrite
 from dynsurgeon.operators.static import describe_activation
 from dynsurgeon.settings import DynamicReLUConfig, ShiftMaxConfig, with_settings
 
@@ -34,8 +34,6 @@ Lines: TypeAlias = Callable[["DynamicReLU", Tensor], Tensor]
 
 THETA_REACH = 0.3
 """A theta by which the lines turn a good deal, and are far from the ends of their reach."""
-
-LEARNED = "has lines that depend on its input"
 
 _forced: ContextVar[Lines | None] = ContextVar("dynsurgeon_forced_lines", default=None)
 
@@ -50,7 +48,7 @@ def forced_lines(lines: Lines) -> Iterator[None]:
         _forced.reset(token)
 
 
-class DynamicReLU(ActivationLayer):
+class DynamicReLU(ActivatingLayer):
     """Base of the DY-ReLUs; use `DynamicReLUA`, `DynamicReLUB` or `DynamicReLUC`.
 
     Args:
@@ -123,9 +121,7 @@ class DynamicReLU(ActivationLayer):
         self.register_parameter("weight", nn.Parameter(slopes) if own else None)
         outputs = self.rows() * (channels if self.per_channel else 1)
         self.fc1 = squeeze_layer(channels, self.config.reduction, **factory)
-        self.fc2 = nn.Linear(self.fc1.out_features, outputs, **factory)
-        nn.init.zeros_(self.fc2.weight)
-        nn.init.zeros_(self.fc2.bias)
+        self.fc2 = zero_layer(self.fc1.out_features, outputs, **factory)
 
     @classmethod
     def from_static(
@@ -158,20 +154,6 @@ class DynamicReLU(ActivationLayer):
         return module.train(static.training)
 
     @classmethod
-    def from_form(
-        cls,
-        form: ActivationForm,
-        channels: int,
-        config: LinesConfig,
-        *,
-        inplace: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Self:
-        """Build the DY-ReLU that computes what an activation computes on `channels` channels."""
-        return cls(channels, config, form=form, inplace=inplace, device=device, dtype=dtype)
-
-    @classmethod
     def obstacle(cls, form: ActivationForm, config: LinesConfig) -> str | None:
         name = form.function
         if form.smooth and not config.smooth:
@@ -194,12 +176,7 @@ class DynamicReLU(ActivationLayer):
         between = [low + (1 - low) * i / (count - 1) for i in range(1, count - 1)]
         return self.start_scale * torch.cat([torch.ones_like(low), low, *between])
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.inplace:
-            return overwrite(x, self._activate(x.clone()))
-        return self._activate(x)
-
-    def _activate(self, x: Tensor) -> Tensor:
+    def activate(self, x: Tensor) -> Tensor:
         y = self.maximum_of_lines(x)
         if self.form.ceiling is not None:
             return y.clamp(max=self.form.ceiling)
@@ -222,14 +199,16 @@ class DynamicReLU(ActivationLayer):
 
     def coefficients(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return the K slopes and the K offsets for `x`, each broadcastable against it."""
+        by_slope, by_offset = self.deltas(x)
+        slopes = self.alpha + self.config.lambda_a * by_slope
+        offsets = self.beta + self.config.lambda_b * by_offset
+        return beside(x, slopes), beside(x, offsets)
+
+    def deltas(self, x: Tensor) -> Sequence[Tensor]:
+        """Return what the head says of `x` in (-1, 1), ``(N, K, C)`` for each kind of number."""
         delta = 2 * torch.sigmoid(self.theta(x)) - 1
-        delta = delta.view(-1, 2 * self.pieces, self.fc2.out_features // (2 * self.pieces))
-        slopes = self.alpha + self.config.lambda_a * delta[:, : self.pieces]
-        offsets = self.beta + self.config.lambda_b * delta[:, self.pieces :]
-        ones = [1] * (x.dim() - 2)
-        # Under autocast the lines are in single precision, but an activation keeps its input's.
-        rows = [as_dtype(t.view(*t.shape, *ones), x.dtype) for t in (slopes, offsets)]
-        return list(rows[0].unbind(1)), list(rows[1].unbind(1))
+        width = self.fc2.out_features // self.rows()
+        return torch.split(delta.view(-1, self.rows(), width), self.pieces, 1)
 
     @classmethod
     def parts(cls, config: LinesConfig) -> int:
@@ -242,8 +221,8 @@ class DynamicReLU(ActivationLayer):
         yield Head(self.fc2, THETA_REACH, self.fc1)
 
     def static_obstacle(self) -> str | None:
-        layers = (self.fc2.weight, self.fc2.bias)
-        return LEARNED if any(map(torch.any, layers)) else None
+        moved = any(head.has_moved for head in self.heads())
+        return "has lines that depend on its input" if moved else None
 
     def static_parameters(self) -> dict[str, nn.Parameter | None]:
         if self.form.function != "prelu":
@@ -297,6 +276,13 @@ class DynamicReLUB(DynamicReLU):
     """DY-ReLU-B: one set of lines a sample and channel, shared over space."""
 
     per_channel = True
+
+
+def beside(x: Tensor, rows: Tensor) -> list[Tensor]:
+    """Return K rows of numbers a channel ``(N, K, C)``, each broadcastable against `x`."""
+    # Under autocast the lines are in single precision, but an activation keeps its input's.
+    rows = as_dtype(rows.view(*rows.shape, *[1] * (x.dim() - 2)), x.dtype)
+    return list(rows.unbind(1))
 
 
 def as_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:

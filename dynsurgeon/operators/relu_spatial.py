@@ -13,11 +13,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from dynsurgeon.operators.attention import zero_layer
 from dynsurgeon.operators.contract import Head, Temperature
 from dynsurgeon.operators.forms import ActivationForm
-from dynsurgeon.operators.relu import LEARNED, DynamicReLU, as_dtype
+from dynsurgeon.operators.relu import DynamicReLU, as_dtype
 from dynsurgeon.settings import DynamicReLUConfig, with_settings
 
 SHARE = 3
@@ -70,9 +71,7 @@ class DynamicReLUC(DynamicReLU):
             lambda_b=lambda_b,
         )
         like: dict[str, Any] = {"device": self.alpha.device, "dtype": self.alpha.dtype}
-        self.spatial = nn.Linear(channels, 1, **like)
-        nn.init.zeros_(self.spatial.weight)
-        nn.init.zeros_(self.spatial.bias)
+        self.spatial = zero_layer(channels, 1, **like)
         tau = torch.tensor(config.temperature, **like)
         self.register_buffer("temperature", tau)
 
@@ -98,10 +97,6 @@ class DynamicReLUC(DynamicReLU):
 
     def temperatures(self) -> Iterable[Temperature]:
         yield Temperature(self, "places")
-
-    def static_obstacle(self) -> str | None:
-        moved = bool(self.spatial.weight.any())
-        return super().static_obstacle() or (LEARNED if moved else None)
 
     def multiply_adds(self, positions: int) -> int:
         spatial = (self.channels + 2 * self.pieces * self.channels) * positions

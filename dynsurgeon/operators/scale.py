@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Self
 
 import torch
 from torch import Tensor
 
-from dynsurgeon.operators.attention import global_average, squeeze_layer, zero_layer
+from dynsurgeon.operators.attention import global_average, scaled, squeeze_layer, zero_layer
 from dynsurgeon.operators.constant import ConstantConvolution, doubled_sigmoid
 from dynsurgeon.operators.contract import Head, Shape, StaticConv
 from dynsurgeon.settings import ScaleConfig
@@ -44,20 +43,15 @@ class ScaledConv(ConstantConvolution):
         self.fc_filters = (
             zero_layer(hidden, self.out_channels, **self.factory) if config.filters else None
         )
-        self.freeze_like(static)
-
-    @classmethod
-    def from_static(cls, static: StaticConv, config: ScaleConfig | None = None) -> Self:
-        """Build the layer that computes what `static` computes, bit for bit."""
-        return cls(static, config)
+        self.learn_like(static)
 
     def compute(self, x: Tensor) -> Tensor:
         hidden = torch.relu(self.fc1(global_average(x)))
         if self.fc_channels is not None:
-            x = x * self.spread(doubled_sigmoid(self.fc_channels(hidden))).to(x.dtype)
+            x = scaled(x, doubled_sigmoid(self.fc_channels(hidden)))
         y = self.convolve(x)
         if self.fc_filters is not None:
-            y = y * self.spread(doubled_sigmoid(self.fc_filters(hidden))).to(y.dtype)
+            y = scaled(y, doubled_sigmoid(self.fc_filters(hidden)))
         return y
 
     def heads(self) -> Iterable[Head]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dynsurgeon.operators.contract import Shape
 from dynsurgeon.operators.lines import upper_of
-from dynsurgeon.operators.relu import DynamicReLU, as_dtype
+from dynsurgeon.operators.relu import DynamicReLU, beside
 from dynsurgeon.settings import ShiftMaxConfig
 
 
@@ -33,20 +33,15 @@ class ShiftMax(DynamicReLU):
 
     def maximum_of_lines(self, x: Tensor) -> Tensor:
         """Return ``max_k(a_k x + c_k shifted + b_k)``."""
-        own, far, offsets = self._coefficients(x)
+        by_slope, by_far, *by_offset = self.deltas(x)
+        own = beside(x, self.alpha + self.config.lambda_a * by_slope)
+        far = beside(x, self.config.lambda_a * by_far)
         shifted = torch.roll(x, -max(self.channels // self.config.groups, 1), 1)
         lines = [a * x + c * shifted for a, c in zip(own, far, strict=True)]
-        return upper_of([y + b for y, b in zip(lines, offsets, strict=True)] if offsets else lines)
-
-    def _coefficients(self, x: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        delta = 2 * torch.sigmoid(self.theta(x)) - 1
-        rows = torch.split(delta.view(-1, self.rows(), self.channels), self.pieces, 1)
-        own = self.alpha + self.config.lambda_a * rows[0]
-        far = self.config.lambda_a * rows[1]
-        found = [own, far, *(self.beta + self.config.lambda_b * b for b in rows[2:])]
-        ones = [1] * (x.dim() - 2)
-        lists = [list(as_dtype(t.view(*t.shape, *ones), x.dtype).unbind(1)) for t in found]
-        return lists[0], lists[1], lists[2] if len(lists) > 2 else []
+        for delta in by_offset:
+            offsets = beside(x, self.beta + self.config.lambda_b * delta)
+            lines = [y + b for y, b in zip(lines, offsets, strict=True)]
+        return upper_of(lines)
 
     def added_multiply_adds(self, taken: Shape, given: Shape) -> int:
         second = self.pieces * self.channels * math.prod(taken[2:])

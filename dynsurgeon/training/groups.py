@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from dynsurgeon.checks import require_number
+from dynsurgeon.checks import require_not_negative
 from dynsurgeon.errors import ConfigError, PatternError, suggest
 from dynsurgeon.operators.contract import GROUPS, Part, dynamic_layers
 
@@ -111,6 +111,4 @@ def _freeze(model: nn.Module, patterns: Iterable[str]) -> None:
 
 def _check(**values: float) -> None:
     for name, value in values.items():
-        require_number(name, value)
-        if value < 0:
-            raise ConfigError(f"{name} must not be below 0, got {value!r}")
+        require_not_negative(name, value)

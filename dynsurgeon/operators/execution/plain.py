@@ -22,11 +22,25 @@ def grouped(
     x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
 ) -> Tensor:
     """Mix a kernel for each sample and convolve them all as groups of one sample."""
+    kernels = mix(pi, weight.flatten(1)).view(-1, *weight.shape[1:])
+    return one_kernel_a_sample(x, kernels, None if bias is None else mix(pi, bias), geometry)
+
+
+def one_kernel_a_sample(
+    x: Tensor, kernels: Tensor, biases: Tensor | None, geometry: ConvGeometry
+) -> Tensor:
+    """Convolve each sample with its own kernel, the batch folded into the groups.
+
+    Args:
+        x: Input ``(N, C_in, *spatial)``.
+        kernels: One kernel a sample ``(N, *kernel of the static convolution)``.
+        biases: One bias a sample ``(N, C_out)``, or None.
+        geometry: Stride, padding, dilation, groups.
+    """
     batch = x.shape[0]
-    kernels = mix(pi, weight.flatten(1)).view(batch * weight.shape[1], *weight.shape[2:])
-    biases = None if bias is None else mix(pi, bias).view(-1)
     folded = x.reshape(1, batch * x.shape[1], *x.shape[2:])
-    y = geometry.convolve(folded, kernels, biases, batch * geometry.groups)
+    flat = None if biases is None else biases.view(-1)
+    y = geometry.convolve(folded, kernels.flatten(0, 1), flat, batch * geometry.groups)
     return y.view(batch, -1, *y.shape[2:])
 
 

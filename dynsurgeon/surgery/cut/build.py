@@ -106,8 +106,7 @@ def _form(site: SiteRecipe) -> ActivationForm:
 
 
 def _check_form(form: ActivationForm) -> None:
-    slopes = form.slope if isinstance(form.slope, tuple) else (form.slope,)
-    numbers = (*slopes, 0.0 if form.ceiling is None else form.ceiling)
+    numbers = (*form.slopes, 0.0 if form.ceiling is None else form.ceiling)
     if not all(isinstance(number, (int, float)) for number in numbers):
         raise TypeError("slope and ceiling must be numbers")
     if form.function not in ACTIVATIONS.values():
