@@ -87,34 +87,48 @@ def trace_owner(
     try:
         with forked_random():
             traced = {mode: _trace(owner, mode, mode, given) for mode in MODES}
-            _check_flags(owner, {mode: graph for mode, (graph, _) in traced.items()}, given)
+            _check_flags(owner, traced, given)
     finally:
         for module, flag in flags.items():
             module.training = flag
-    used = sorted({name for _, names in traced.values() for name in names})
-    graphs = {mode: graph for mode, (graph, _) in traced.items()}
+    used = sorted({name for found in traced.values() for name in found.used})
+    graphs = {mode: found.graph for mode, found in traced.items()}
     return OwnerTrace(owner, graphs, {name: given.structure[name] for name in used})
 
 
-def _check_flags(owner: nn.Module, graphs: Mapping[Mode, fx.Graph], given: Given) -> None:
+@dataclass(frozen=True)
+class _Traced:
+    """One trace.
+
+    Attributes:
+        graph: The graph.
+        source: What it computes, as Python: two traces of one source compute the same.
+        used: Names of the arguments whose structure it rests on.
+        drew: Whether random numbers were drawn meanwhile.
+    """
+
+    graph: fx.Graph
+    source: str
+    used: set[str]
+    drew: bool
+
+
+def _check_flags(owner: nn.Module, traced: Mapping[Mode, _Traced], given: Given) -> None:
     # The owner's own flag chooses between the two forwards; a frozen BatchNorm has another.
     for mode, other in zip(MODES, reversed(MODES), strict=True):
-        if not same_code(graphs[mode], _trace(owner, mode, other, given)[0]):
+        if traced[mode].source != _trace(owner, mode, other, given).source:
             refuse_forward("reads the training flag of a child")
 
 
-def _trace(owner: nn.Module, mode: Mode, children: Mode, given: Given) -> tuple[fx.Graph, set[str]]:
-    """Return the graph, and the names of the arguments whose structure it rests on."""
+def _trace(owner: nn.Module, mode: Mode, children: Mode, given: Given) -> _Traced:
     for _ in range(ATTEMPTS):
-        graph, used, drew = _trace_once(owner, mode, children, given)
-        if not drew:
-            return graph, used
+        traced = _trace_once(owner, mode, children, given)
+        if not traced.drew:
+            return traced
     refuse_forward("draws random numbers that a trace would fix")
 
 
-def _trace_once(
-    owner: nn.Module, mode: Mode, children: Mode, given: Given
-) -> tuple[fx.Graph, set[str], bool]:
+def _trace_once(owner: nn.Module, mode: Mode, children: Mode, given: Given) -> _Traced:
     owner.train(children == "train")
     owner.training = mode == "train"
     effects = SideEffects(owner)
@@ -123,7 +137,8 @@ def _trace_once(
         with Draws() as draws:
             graph = tracer.trace(owner, dict(given.constants) or None)
         _keep_argument_names(graph, owner, given.constants)
-        compile_forward(graph)
+        code = graph.python_code("self")
+        _compiled(code)
     except TraceRefusal:
         raise
     except Exception as error:
@@ -134,7 +149,7 @@ def _trace_once(
         refuse_forward("creates tensors that a trace would fix")
     if changed:
         refuse_forward(f"changes attributes ({', '.join(sorted(changed))})")
-    return graph, tracer.facts.used, draws.found
+    return _Traced(graph, str(code.src), tracer.facts.used, draws.found)
 
 
 def _keep_argument_names(
@@ -151,7 +166,10 @@ def _keep_argument_names(
 
 def compile_forward(graph: fx.Graph) -> Callable[..., Any]:
     """Turn a graph into a plain function of (self, *arguments)."""
-    code = graph.python_code("self")
+    return _compiled(graph.python_code("self"))
+
+
+def _compiled(code: Any) -> Callable[..., Any]:
     namespace = dict(code.globals)
     exec(compile(code.src, "<dynsurgeon forward>", "exec"), namespace)
     forward: Callable[..., Any] = namespace["forward"]
