@@ -275,29 +275,35 @@ def converted(model: nn.Module, example: Any, config: ds.SurgeryConfig | None = 
     The receipt passes in both modes, also at each site; each planned site is there; and with
     everything perturbed the network still routes each sample by itself.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        plans: list[ds.Plan] = []
-        patch.setattr(conversion, "plan_in_place", _noting(plans))
-        dynamic = ds.convert(model, example, config)
+    dynamic, plan = planned_and_converted(model, example, config)
     receipt = ds.check_parity(model, dynamic, example)
     assert receipt.passed, str(receipt)
     assert receipt.modes == ("eval", "train")
     assert max(site.max_rel for site in receipt.sites) <= 1e-5, receipt.worst_sites()
-    (plan,) = plans
     assert {site.name: site.operator for site in plan.converted} == {
         name: type(layer).__name__ for name, layer in dynamic_layers(dynamic).items()
     }
     return dynamic
 
 
-def _noting(plans: list[ds.Plan]) -> Callable[..., ds.Plan]:
-    """Plan as `convert` does, and keep the plan: to plan again would take half as long again."""
+def planned_and_converted(
+    model: nn.Module, example: Any, config: ds.SurgeryConfig | None
+) -> tuple[nn.Module, ds.Plan]:
+    """Convert `model`, and return the plan that `convert` made of it too.
+
+    `ds.plan` would make the same again, which takes as long as the conversion.
+    """
+    plans: list[ds.Plan] = []
 
     def plan(*args: Any) -> ds.Plan:
         plans.append(plan_in_place(*args))
         return plans[-1]
 
-    return plan
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conversion, "plan_in_place", plan)
+        dynamic = ds.convert(model, example, config)
+    (made,) = plans
+    return dynamic, made
 
 
 def assert_samples_stay_apart(dynamic: nn.Module, x: Tensor) -> None:

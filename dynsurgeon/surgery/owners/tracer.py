@@ -3,7 +3,7 @@
 While torch.fx traces, it stands between every caller and every `nn.Module` of the process. The
 tracer here lets the calls of other threads through.
 
-To stand there torch.fx changes `nn.Module` itself, which Python then has to tell every class derived
+To stand there torch.fx changes `nn.Module` itself, which Python has to tell every class derived
 from it: that takes longer than to read a forward. So the traces of one owner share one change.
 """
 
