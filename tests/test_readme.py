@@ -51,9 +51,9 @@ def test_all_commands_in_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("narrow", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_python_example(narrow: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The full width is slow to write and to verify; every line and call site is the same without.
+    # The full size is slow to write and to verify; every line and pattern is the same without.
     if narrow:
-        monkeypatch.setattr("torchvision.models.resnet18", lambda: NarrowResNet("resnet18"))
+        monkeypatch.setattr("torchvision.models.resnet18", lambda: NarrowResNet("resnet10"))
     monkeypatch.chdir(tmp_path)
     (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
