@@ -138,6 +138,7 @@ def test_what_can_not_be_exported_can_not_be_measured(asked: list[list[str]]) ->
 def test_a_plan_measured_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The clock is the machine's own, so that the budget is wide; the sites are those that fit.
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    share_equal_traces(monkeypatch)
     net = Small().eval()
     x = net.example()
     config = ds.SurgeryConfig(
