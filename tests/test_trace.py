@@ -154,8 +154,14 @@ def test_a_name_that_can_not_be_written_as_code_is_refused() -> None:
 
 
 def test_the_four_traces_of_an_owner_change_the_class_of_modules_once() -> None:
-    before, seen = nn.Module.__call__, []
-    trace_owner(Flow(lambda self, x: seen.append(nn.Module.__call__) or self.act(x)), {})
+    before = nn.Module.__call__
+    seen: list[Any] = []
+
+    def flow(self: Any, x: Tensor) -> Any:
+        seen.append(nn.Module.__call__)
+        return self.act(x)
+
+    trace_owner(Flow(flow), {})
     assert len(seen) == 4
     assert set(seen) != {before}
     assert len(set(seen)) == 1
