@@ -11,8 +11,8 @@ Document = dict[str, Any]
 
 def told(document: Document, path: Path) -> list[str]:
     """Return lines on a file that was written: its form and why, and how exact it is."""
-    half = ", banks in half precision" if document["half"] else ""
-    lines = [f"wrote {path}: form {document['form']}, opset {document['opset']}{half}"]
+    stored = f", banks in {document['bank']}" if document["bank"] else ""
+    lines = [f"wrote {path}: form {document['form']}, opset {document['opset']}{stored}"]
     lines += choice(document)
     checks = len(document["checks"])
     lines.append(f"max difference from torch {document['max_rel']:.2g} in {checks} checks")

@@ -24,7 +24,7 @@ from dynsurgeon.export.target import Target
 from dynsurgeon.export.tuning.race import fastest
 from dynsurgeon.export.verify import check_dtype
 from dynsurgeon.export.write import EXTERNAL_DATA_LIMIT, install, staging
-from dynsurgeon.form_names import AUTO, RULE
+from dynsurgeon.form_names import AUTO, RULE, bank_name
 from dynsurgeon.operators.contract import mixes_kernels
 from dynsurgeon.running.fresh import tiled
 from dynsurgeon.running.inputs import Inputs, as_inputs
@@ -41,6 +41,7 @@ def export_onnx(
     form: str = RULE,
     this_cpu: bool = False,
     half: bool = False,
+    bank: str | None = None,
     opset: int | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
@@ -70,8 +71,10 @@ def export_onnx(
             `torch.get_num_threads` threads, and takes the fastest.
         this_cpu: Let ``"auto"`` choose ``"native"`` too, whose file runs in onnxruntime on CPUs
             like this one alone.
-        half: Store the kernel banks in half precision; they are computed with in single precision.
-            The tolerance is then that of half precision, and the result tells the difference.
+        half: The same as ``bank="half"``.
+        bank: How to store the kernel banks, which are computed with in single precision:
+            ``"half"``, or ``"int8"`` with a scale for each piece of a filter, and heads in half
+            precision. The tolerance is then a wider one, and the result tells the difference.
         opset: Version of the ONNX operator set; the exporter's default if None.
         input_names: Names of the input tensors; if None, those of keyword inputs and of keys of
             dicts, or ``input``, ``input_1`` …
@@ -92,7 +95,7 @@ def export_onnx(
     """
     path, inputs = Path(path), as_inputs(example_inputs)
     check_dtype(model, inputs)
-    wishes = {"dynamic_size": dynamic_size, "opset": opset, "half": half}
+    wishes = {"dynamic_size": dynamic_size, "opset": opset, "bank": bank_name(bank, half=half)}
     constant = not mixes_kernels(model)
     targets = Target.candidates(form, batch, this_cpu=this_cpu, constant=constant, **wishes)
     names = (input_names, output_names)

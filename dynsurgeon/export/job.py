@@ -66,13 +66,13 @@ class Job:
         staged = folder / path.name
         result = replace(self.write(staged, {}), path=path, timings=timings)
         check_file(staged)
-        result = self.prove(Trial("", staged, {}, self.target.half), result)
+        result = self.prove(Trial("", staged, {}, self.target.bank), result)
         if is_dynamic(self.model):
             batches = [case.inputs for case in self.cases]
             state = stable_perturbation(self.model, batches, generator)
             perturbed = folder / f"perturbed-{path.name}"
             self.write(perturbed, state)
-            trial = Trial("perturbed, ", perturbed, state, self.target.half)
+            trial = Trial("perturbed, ", perturbed, state, self.target.bank)
             result = self.prove(trial, result)
         return result
 
@@ -107,7 +107,7 @@ def _unchecked(path: Path, target: Target, written: ir.Model) -> ExportResult:
     return ExportResult(
         path=path,
         form=target.form.name,
-        half=target.half,
+        bank=target.bank,
         opset=written.opset_imports[""],
         batch=target.batch,
         inputs={str(value.name): shape_of(value) for value in written.graph.inputs},

@@ -9,6 +9,8 @@ from typing import Any
 
 import onnx_ir as ir
 
+from dynsurgeon.form_names import BankName
+
 Shape = tuple[int | str, ...]
 
 
@@ -87,7 +89,7 @@ class ExportResult:
         inputs: Shape of each input by its name; free axes by their names.
         outputs: Shape of each output by its name.
         checks: Every comparison.
-        half: Whether the kernel banks are stored in half precision.
+        bank: How the kernel banks are stored; None for the precision of the network.
         timings: By what the form was chosen, if that was measured.
     """
 
@@ -98,13 +100,18 @@ class ExportResult:
     inputs: Mapping[str, Shape]
     outputs: Mapping[str, Shape]
     checks: tuple[ExportCheck, ...]
-    half: bool = False
+    bank: BankName | None = None
     timings: Timings | None = None
 
     @property
     def passed(self) -> bool:
         """Whether every comparison stayed within the tolerance."""
         return all(check.passed for check in self.checks)
+
+    @property
+    def half(self) -> bool:
+        """Whether the kernel banks are stored in half precision."""
+        return self.bank == "half"
 
     @property
     def max_abs(self) -> float:
@@ -145,6 +152,7 @@ class ExportResult:
             "max_abs": self.max_abs,
             "max_rel": self.max_rel,
             "form": self.form,
+            "bank": self.bank,
             "half": self.half,
             "timings": None if self.timings is None else asdict(self.timings),
             "opset": self.opset,

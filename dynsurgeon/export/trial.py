@@ -14,7 +14,8 @@ from dynsurgeon.export.arbiter import arbitrate
 from dynsurgeon.export.cases import Case
 from dynsurgeon.export.result import ExportCheck
 from dynsurgeon.export.running import State
-from dynsurgeon.export.verify import HALF_BANKS, TOLERANCES, coarsest_dtype, compare, references
+from dynsurgeon.export.verify import BANKS, TOLERANCES, coarsest_dtype, compare, references
+from dynsurgeon.form_names import BankName
 from dynsurgeon.messages import first_line
 from dynsurgeon.runtimes.onnxruntime import Session
 
@@ -27,13 +28,13 @@ class Trial:
         prefix: Put before the name of each check.
         path: The file.
         state: Weights in place of the model's own, by their key in the state_dict.
-        half: Whether the file's banks are in half precision, whatever the network's are.
+        bank: How the file stores its banks, whatever the precision of the network is.
     """
 
     prefix: str
     path: Path
     state: State
-    half: bool = False
+    bank: BankName | None = None
 
     def run(
         self, model: nn.Module, cases: Sequence[Case], *, optimized: bool = True
@@ -48,9 +49,9 @@ class Trial:
         expected = references(model, self.state, cases)
         dtype = coarsest_dtype(model, [case.inputs for case in cases])
         session = open_session(self.path, dtype, optimized=optimized)
-        tolerance = HALF_BANKS if self.half and dtype != torch.float16 else TOLERANCES[dtype]
+        tolerance = max(TOLERANCES[dtype], BANKS.get(self.bank, TOLERANCES[dtype]))
         checks = compare(session, cases, expected, tolerance, self.prefix)
-        if dtype != torch.float32 or self.half:  # their tolerance is no tight one
+        if dtype != torch.float32 or self.bank is not None:  # their tolerance is no tight one
             return checks
         return arbitrate(model, self.state, cases, expected, session, checks, tolerance)
 

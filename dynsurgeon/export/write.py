@@ -20,8 +20,8 @@ from dynsurgeon.files import folder_beside
 FORM_KEY = "dynsurgeon.form"
 """Key of the file's form in its metadata."""
 
-HALF_KEY, HALF = "dynsurgeon.banks", "float16"
-"""Key of the precision that kernel banks are stored in, where that is not the network's."""
+BANK_KEY, STORED = "dynsurgeon.banks", {"half": "float16", "int8": "int8"}
+"""Key of the type of stored kernel banks, where that is not the network's; and the types."""
 
 EXTERNAL_DATA_LIMIT = 2**31 - 2**24
 """Bytes of weights above which they get a file of their own: protobuf ends at 2 GiB in all."""
@@ -87,7 +87,7 @@ def describe(model: ir.Model, network: nn.Module, target: Target) -> None:
             "dynsurgeon.onnx": onnx.__version__,
             FORM_KEY: target.form.name,
             "dynsurgeon.batch": "any" if target.batch is None else str(target.batch),
-            **({HALF_KEY: HALF} if target.half else {}),
+            **({} if target.bank is None else {BANK_KEY: STORED[target.bank]}),
             **_recipe(network),
         }
     )

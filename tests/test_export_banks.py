@@ -1,0 +1,108 @@
+"""Kernel banks in 8 bits: a quarter of the file, and the difference is told."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from export_nets import DynamicNet, perturbed, run_onnx
+from onnx import TensorProto
+from shared_traces import share_traces
+from torch import nn
+
+from dynsurgeon.errors import ConfigError
+from dynsurgeon.export import export_onnx, verify_onnx
+from dynsurgeon.export.passes.round_bank import Run, to_int8
+from dynsurgeon.form_names import bank_name
+from dynsurgeon.operators import DynamicConv2d
+
+shared_traces = pytest.fixture(autouse=True)(share_traces)
+
+
+@cache
+def unchanged_net() -> nn.Module:
+    return perturbed(DynamicNet())
+
+
+@pytest.mark.parametrize(
+    ("form", "batch"),
+    [("plain", 1), ("scan", None), ("grouped", 3), ("portable", None), ("native", None)],
+)
+def test_banks_are_whole_numbers_and_the_difference_is_told(
+    form: str, batch: int | None, tmp_path: Path
+) -> None:
+    net, x = unchanged_net(), torch.randn(batch or 2, 3, 12, 12)
+    result = export_onnx(net, tmp_path / "m.onnx", x, form=form, batch=batch, bank="int8")
+    assert result.passed
+    assert result.bank == "int8"
+    assert not result.half
+    assert 1e-4 < result.max_rel < 3e-2  # the kernels' rounding, no more
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    stored = {t.name: t.data_type for t in graph.initializer}
+    assert sum(kind == TensorProto.INT8 for kind in stored.values()) == 2
+    halved = [name for name, kind in stored.items() if kind == TensorProto.FLOAT16]
+    assert len(halved) >= 4  # two heads of two layers at least
+    assert not [name for name in halved if "stem" in name or name.startswith("fc")]
+    with torch.no_grad():
+        expected = net(x)
+    (found,) = run_onnx(tmp_path / "m.onnx", x)
+    assert float((found - expected).abs().max()) < 3e-2 * float(expected.abs().max())
+    verified = verify_onnx(net, tmp_path / "m.onnx", x)
+    assert verified.bank == "int8"
+    assert verified.passed
+
+
+def test_the_file_is_a_quarter_as_large(tmp_path: Path) -> None:
+    net, x = perturbed(DynamicConv2d(64, 64, 3)), torch.randn(1, 64, 8, 8)
+    sizes = {}
+    for bank in (None, "half", "int8"):
+        export_onnx(net, tmp_path / "m.onnx", x, bank=bank)
+        sizes[bank] = (tmp_path / "m.onnx").stat().st_size
+    assert sizes["int8"] < 0.29 * sizes[None]
+    assert 0.4 * sizes[None] < sizes["half"] < 0.55 * sizes[None]
+
+
+def test_a_bank_off_by_more_than_its_rounding_is_still_refused(tmp_path: Path) -> None:
+    net, x = perturbed(DynamicNet()), torch.randn(2, 3, 12, 12)
+    export_onnx(net, tmp_path / "m.onnx", x, bank="int8")
+    with torch.no_grad():
+        net.conv2.weight[1] *= -1  # type: ignore[union-attr,operator,index]
+    assert not verify_onnx(net, tmp_path / "m.onnx", x).passed
+
+
+@pytest.mark.parametrize("columns", [1, 16])
+def test_filters_of_any_size_side_by_side_keep_their_own_scale(columns: int) -> None:
+    sizes = torch.logspace(-6, 3, 16)
+    kernels = torch.randn(2, 16, 9) * sizes[:, None]
+    order = kernels if columns == 1 else kernels.transpose(1, 2)
+    whole, scales = to_int8(order.reshape(1, 2, -1), Run(9, columns))
+    back = (whole * scales).view(order.shape)
+    error = (back - order).abs().amax((0, 2 if columns == 1 else 1))
+    largest = kernels.abs().amax((0, 2))
+    assert bool((error <= largest / 253).all())
+    assert whole.dtype == torch.int8
+
+
+def test_a_row_that_ends_within_a_filter_is_cut_between_its_pieces() -> None:
+    bank = torch.randn(3, 2, 24)  # tiles of 24 numbers; a filter has 36
+    whole, scales = to_int8(bank, Run(36))
+    assert whole.shape == (12, 12, 1)
+    assert float(((whole * scales).view_as(bank) - bank).abs().max()) < 0.02
+
+
+def test_zeros_stay_zeros() -> None:
+    whole, scales = to_int8(torch.zeros(1, 2, 9), Run(9))
+    assert not (whole * scales).any()
+    assert bool(scales.isfinite().all())
+
+
+def test_names_of_storages() -> None:
+    assert bank_name(None) is None
+    assert bank_name(None, half=True) == bank_name("half", half=True) == "half"
+    with pytest.raises(ConfigError, match="unknown bank 'int4'; known: half, int8"):
+        bank_name("int4")
+    with pytest.raises(ConfigError, match="half stores the banks in half precision"):
+        bank_name("int8", half=True)
