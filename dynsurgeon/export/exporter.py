@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
@@ -45,6 +45,7 @@ def export_onnx(
     opset: int | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
+    metadata: Mapping[str, str] | None = None,
     seed: int = 0,
     external_data_limit: int = EXTERNAL_DATA_LIMIT,
 ) -> ExportResult:
@@ -80,6 +81,8 @@ def export_onnx(
             dicts, or ``input``, ``input_1`` …
         output_names: Names of the output tensors; keys of dicts and fields of dataclasses, or
             ``output``, ``output_1`` …
+        metadata: What else the file says of itself: `deploy.load` reads the keys
+            ``dynsurgeon.preprocessing`` and ``dynsurgeon.labels``, both JSON.
         seed: Seed of inputs and weights that the file is verified with.
         external_data_limit: Bytes of weights above which they go to ``<path>.data``.
 
@@ -100,7 +103,7 @@ def export_onnx(
     targets = Target.candidates(form, batch, this_cpu=this_cpu, constant=constant, **wishes)
     names = (input_names, output_names)
     with staging(path) as folder, preserved(model, "eval", seed):
-        tracer = _Tracer(model, inputs, names, seed, external_data_limit)
+        tracer = _Tracer(model, inputs, names, seed, external_data_limit, dict(metadata or {}))
         if form == AUTO:
             job, timings = fastest(tracer.job, targets, folder)
         else:
@@ -119,6 +122,7 @@ class _Tracer:
     names: tuple[Sequence[str] | None, Sequence[str] | None]
     seed: int
     external_data_limit: int
+    metadata: Mapping[str, str]
 
     def generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
@@ -145,7 +149,8 @@ class _Tracer:
             check_independence(self.model, self.inputs, signature, self.generator())
         captured = capture(self.model, tiled(self.inputs, target.traced_batch), target)
         cases = make_cases(self.inputs, target, self.generator())
-        return Job(self.model, target, signature, captured, cases, self.external_data_limit)
+        limit = self.external_data_limit
+        return Job(self.model, target, signature, captured, cases, limit, self.metadata)
 
     def _signature(self, target: Target) -> Signature:
         state = [name for name, _ in self.model.named_parameters(remove_duplicate=False)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -35,6 +36,7 @@ class Job:
         captured: The trace.
         cases: What the file is verified on.
         external_data_limit: Bytes of weights above which they get a file of their own.
+        metadata: What else the file says of itself.
     """
 
     model: nn.Module
@@ -43,6 +45,7 @@ class Job:
     captured: Captured
     cases: tuple[Case, ...]
     external_data_limit: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def run(
         self,
@@ -79,7 +82,7 @@ class Job:
     def write(self, path: Path, state: State) -> ExportResult:
         """Write the file with `state` in place of the network's weights; nothing is checked yet."""
         lowered = lower(self.captured, self.target, self.signature, state)
-        describe(lowered, self.model, self.target)
+        describe(lowered, self.model, self.target, self.metadata)
         save_model(lowered, path, self.external_data_limit)
         return _unchecked(path, self.target, lowered)
 

@@ -13,6 +13,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from dynsurgeon.deploy.facts import RECIPE_KEY
 from dynsurgeon.errors import ConfigError, StorageError, SurgeryError
 from dynsurgeon.export.target import Target
 from dynsurgeon.files import folder_beside
@@ -77,8 +78,10 @@ def install(staged: Path, path: Path) -> None:
     os.replace(staged, path)
 
 
-def describe(model: ir.Model, network: nn.Module, target: Target) -> None:
-    """Write into a model what it is, and what made it."""
+def describe(
+    model: ir.Model, network: nn.Module, target: Target, metadata: Mapping[str, str]
+) -> None:
+    """Write into a model what it is, what made it, and further `metadata`."""
     model.producer_name, model.producer_version = "dynsurgeon", _version("dynsurgeon")
     model.metadata_props.update(
         {
@@ -89,6 +92,7 @@ def describe(model: ir.Model, network: nn.Module, target: Target) -> None:
             "dynsurgeon.batch": "any" if target.batch is None else str(target.batch),
             **({} if target.bank is None else {BANK_KEY: STORED[target.bank]}),
             **_recipe(network),
+            **metadata,
         }
     )
 
@@ -104,6 +108,6 @@ def _recipe(network: nn.Module) -> Mapping[str, str]:
     from dynsurgeon.recipe import recipe_of
 
     try:
-        return {"dynsurgeon.recipe": recipe_of(network).to_json()}
+        return {RECIPE_KEY: recipe_of(network).to_json()}
     except SurgeryError:
         return {}

@@ -81,6 +81,7 @@ def _restore(graph: ir.Graph, value: ir.Value, nodes: list[ir.Node]) -> None:
     """Put nodes at the head of the graph, and what they compute in place of `value`."""
     output = nodes[-1].outputs[0]
     output.shape, output.type = value.shape, ir.TensorType(ir.DataType.FLOAT)
+    value.type = ir.TensorType(ir.DataType.FLOAT)  # others may share the object that it had
     for use in [use for use in value.uses() if use.node not in nodes]:
         use.node.replace_input_with(use.idx, output)
     graph.insert_before(graph[0], nodes)
