@@ -98,7 +98,7 @@ def test_a_file_for_another_cpu_is_refused_when_it_is_loaded(tmp_path: Path) -> 
     model = in_plain_operators(guarded(16), 8)
     model.metadata_props["dynsurgeon.form"] = "native"
     ir.save(model, tmp_path / "m.onnx")
-    with pytest.raises(MachineError, match="laid out for CPUs with other blocks .* export"):
+    with pytest.raises(MachineError, match="laid out for CPUs with other blocks of channels"):
         deploy.load(tmp_path / "m.onnx")
 
 

@@ -14,14 +14,8 @@ FOLDERS = {"dynsurgeon": ROOT / "dynsurgeon", "dynsurgeon.cli": ROOT / "cli"}
 ROOMS = (
     *("errors", "messages", "checks", "form_names", "settings", "compat"),
     *("operators.forms", "operators.contract"),  # what a dynamic layer is, whichever it is
-    *(
-        "registry",
-        "overrides",
-        "config",
-        "recipe",
-        "files",
-        "deploy",
-    ),  # plain values, as the first are
+    *("registry", "overrides", "config", "recipe", "files"),  # plain values, as the first are
+    "deploy",
     *("running", "models", "operators", "runtimes", "timing"),
     *("surgery", "surgery.sites", "surgery.owners", "surgery.cut", "surgery.decide"),
     *("proof", "tensor_file", "storage", "export"),

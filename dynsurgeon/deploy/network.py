@@ -129,11 +129,11 @@ class Network:
         Raises:
             MachineError: The file was laid out for another CPU.
         """
-        sizes = {
-            name: [s if isinstance(s, int) else 1 for s in self.inputs[name]]
-            for name in self.inputs
-        }
-        self._call({name: np.zeros(size, self._dtypes[name]) for name, size in sizes.items()})
+        feed = {}
+        for name, shape in self.inputs.items():
+            sizes = [size if isinstance(size, int) else 1 for size in shape]
+            feed[name] = np.zeros(sizes, self._dtypes[name])
+        self._call(feed)
 
 
 def load(
