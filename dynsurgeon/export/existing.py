@@ -66,6 +66,18 @@ def verify_onnx(
     )
 
 
+def batch_of(path: Path) -> int | None:
+    """Return the fixed batch of a file, or None where it is free.
+
+    Raises:
+        StorageError: The file is missing or damaged, or takes nothing.
+    """
+    shapes = [shape_of(value) for value in _read(path).graph.inputs]
+    if not shapes or not shapes[0]:
+        raise StorageError(f"{path} takes no input")
+    return first if isinstance(first := shapes[0][0], int) else None
+
+
 def _read(path: Path) -> ir.Model:
     if not path.is_file():
         raise StorageError(f"there is no file {path}")
