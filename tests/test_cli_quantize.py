@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from cli_helpers import SIZE, CommandLine
 from cli_helpers import cli as cli
-from PIL import Image
+from finetune_helpers import write_images
 
 from dynsurgeon import deploy
 
 
 def photos(folder: Path, classes: int) -> Path:
-    """Write four images a class, which differ; no class: loose images."""
-    draws = np.random.default_rng(0)
-    for i in range(max(classes, 1) * 4):
-        place = folder / f"class{i % classes}" if classes else folder
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draws.integers(0, 255, (8, 8, 3), np.uint8)).save(place / f"{i}.png")
+    """Write four images a class; without classes, four that lie loose."""
+    write_images(folder, [f"class{i}" for i in range(classes)] or [""], 4)
     return folder
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 import dynsurgeon as ds
-from dynsurgeon.errors import DataError
+from dynsurgeon.errors import DataError, UnsupportedModelError
 from dynsurgeon.export.existing import batch_of
 from dynsurgeon.training.finetune.data import load_images, load_unlabelled
 from dynsurgeon.training.finetune.head import count_classes
@@ -81,7 +81,7 @@ def _read(subject: Subject, folder: Path, count: int, normalize: str) -> _Images
         found = load_images(folder, size, statistics=statistics)
     except DataError:
         return _unlabelled(load_unlabelled(folder, size, statistics=statistics), count)
-    classes = count_classes(subject.model, subject.inputs)
+    classes = _outputs(subject)
     known = (subject.origin.get("finetuned") or {}).get("classes")
     labelled = list(found.classes) == known if known else len(found.classes) == classes
     notes = ()
@@ -90,9 +90,16 @@ def _read(subject: Subject, folder: Path, count: int, normalize: str) -> _Images
             f"the folder has {len(found.classes)} classes and the network {classes} outputs, or "
             "others: answers are compared, not accuracy",
         )
-    return _Images(
-        _spaced(found.unvaried, count), _spaced(found.val, MOST_MEASURED), labelled, notes
-    )
+    calibration, test = _spaced(found.unvaried, count), _spaced(found.val, MOST_MEASURED)
+    return _Images(calibration, test, labelled, notes)
+
+
+def _outputs(subject: Subject) -> int:
+    """Return the number of classes that the network tells apart; 0 if it is no classifier."""
+    try:
+        return count_classes(subject.model, subject.inputs)
+    except UnsupportedModelError:
+        return 0
 
 
 def _unlabelled(images: Any, count: int) -> _Images:
