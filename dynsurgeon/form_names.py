@@ -12,6 +12,9 @@ ExportFormName = Literal["rule", "auto", "scan", "portable", "plain", "grouped",
 BankName = Literal["half", "int8"]
 """How kernel banks are stored, where that is not as the network has them."""
 
+Rounding = Literal["half", "int8", "fp16"]
+"""What a file is rounded to on purpose: its banks, or with ``"fp16"`` all of it."""
+
 RULE, AUTO = "rule", "auto"
 """Instead of a form: what suits the batch; what is fastest here."""
 
@@ -51,3 +54,24 @@ def bank_name(bank: object, *, half: bool = False) -> BankName | None:
     if bank in known:
         raise ConfigError(f"half stores the banks in half precision; got bank={bank!r} too")
     raise ConfigError(f"unknown bank {bank!r}; known: {', '.join(known)}")
+
+
+def rounding_name(bank: object, precision: object, *, half: bool = False) -> Rounding | None:
+    """Return what a file is rounded to.
+
+    Args:
+        bank: As `bank_name` takes it.
+        precision: ``"fp16"``, or None for the network's own.
+        half: As `bank_name` takes it.
+
+    Raises:
+        ConfigError: A name is unknown, or the two contradict each other.
+    """
+    name = bank_name(bank, half=half)
+    if precision is None:
+        return name
+    if precision != "fp16":
+        raise ConfigError(f"unknown precision {precision!r}; known: fp16")
+    if name is not None:
+        raise ConfigError(f"precision 'fp16' halves the banks too; leave bank={name!r} out")
+    return "fp16"

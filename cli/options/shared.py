@@ -263,3 +263,12 @@ class OnnxOptions:
             show_default=False,
         ),
     ] = None
+    precision: Annotated[
+        str | None,
+        Option(
+            metavar="fp16",
+            help="Compute all in half precision, for GPUs; inputs and outputs stay as they are.",
+            rich_help_panel=ONNX,
+            show_default=False,
+        ),
+    ] = None

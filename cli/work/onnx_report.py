@@ -6,12 +6,18 @@ from pathlib import Path
 from typing import Any
 
 NATIVE = "native"
+ROUNDINGS = {
+    None: "",
+    "half": ", banks in half precision",
+    "int8": ", banks in 8 bits",
+    "fp16": ", in half precision",
+}
 Document = dict[str, Any]
 
 
 def told(document: Document, path: Path) -> list[str]:
     """Return lines on a file that was written: its form and why, and how exact it is."""
-    stored = f", banks in {document['bank']}" if document["bank"] else ""
+    stored = ROUNDINGS[document["rounding"]]
     lines = [f"wrote {path}: form {document['form']}, opset {document['opset']}{stored}"]
     lines += choice(document)
     checks = len(document["checks"])

@@ -17,8 +17,8 @@ from dynsurgeon.export.signature import spatial_axes, tensors
 from dynsurgeon.export.target import EXPORT_FORMS, Target
 from dynsurgeon.export.trial import Trial
 from dynsurgeon.export.verify import check_file
-from dynsurgeon.export.write import BANK_KEY, FORM_KEY, STORED
-from dynsurgeon.form_names import BankName, bank_name
+from dynsurgeon.export.write import BANK_KEY, FORM_KEY, PRECISION_KEY, STORED
+from dynsurgeon.form_names import Rounding, rounding_name
 from dynsurgeon.messages import first_line
 from dynsurgeon.running.inputs import Inputs, as_inputs
 from dynsurgeon.running.run import preserved
@@ -46,18 +46,18 @@ def verify_onnx(
     stored = _read(path)
     target = _target_of(stored, inputs, path)
     form = stored.metadata_props.get(FORM_KEY, "unknown")
-    bank = _bank_of(stored)
+    rounding = _rounding_of(stored)
     with preserved(model, "eval", seed):
         cases = make_cases(inputs, target, torch.Generator().manual_seed(seed))
         try:
             check_file(path)
-            checks = Trial("", path, {}, bank).run(model, cases)
+            checks = Trial("", path, {}, rounding).run(model, cases)
         except ExportError as error:
             raise StorageError(f"{path} is damaged or of another model: {error}") from error
     return ExportResult(
         path=path,
         form=form,
-        bank=bank,
+        rounding=rounding,
         opset=stored.opset_imports.get("", 0),
         batch=target.batch,
         inputs={str(value.name): shape_of(value) for value in stored.graph.inputs},
@@ -87,9 +87,10 @@ def _read(path: Path) -> ir.Model:
         raise StorageError(f"{path} is no readable ONNX file: {first_line(error)}") from error
 
 
-def _bank_of(stored: ir.Model) -> BankName | None:
+def _rounding_of(stored: ir.Model) -> Rounding | None:
     kind = stored.metadata_props.get(BANK_KEY)
-    return bank_name(next((name for name, known in STORED.items() if known == kind), None))
+    bank = next((name for name, known in STORED.items() if known == kind), None)
+    return rounding_name(bank, stored.metadata_props.get(PRECISION_KEY))
 
 
 def _target_of(stored: ir.Model, inputs: Inputs, path: Path) -> Target:

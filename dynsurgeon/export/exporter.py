@@ -24,7 +24,7 @@ from dynsurgeon.export.target import Target
 from dynsurgeon.export.tuning.race import fastest
 from dynsurgeon.export.verify import check_dtype
 from dynsurgeon.export.write import EXTERNAL_DATA_LIMIT, install, staging
-from dynsurgeon.form_names import AUTO, RULE, bank_name
+from dynsurgeon.form_names import AUTO, RULE, rounding_name
 from dynsurgeon.operators.contract import mixes_kernels
 from dynsurgeon.running.fresh import tiled
 from dynsurgeon.running.inputs import Inputs, as_inputs
@@ -42,6 +42,7 @@ def export_onnx(
     this_cpu: bool = False,
     half: bool = False,
     bank: str | None = None,
+    precision: str | None = None,
     opset: int | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
@@ -76,6 +77,8 @@ def export_onnx(
         bank: How to store the kernel banks, which are computed with in single precision:
             ``"half"``, or ``"int8"`` with a scale for each piece of a filter, and heads in half
             precision. The tolerance is then a wider one, and the result tells the difference.
+        precision: ``"fp16"`` computes all in half precision, for GPUs; inputs and outputs stay as
+            they are. onnxruntime verifies it on the CPU, where it is slow.
         opset: Version of the ONNX operator set; the exporter's default if None.
         input_names: Names of the input tensors; if None, those of keyword inputs and of keys of
             dicts, or ``input``, ``input_1`` …
@@ -98,7 +101,11 @@ def export_onnx(
     """
     path, inputs = Path(path), as_inputs(example_inputs)
     check_dtype(model, inputs)
-    wishes = {"dynamic_size": dynamic_size, "opset": opset, "bank": bank_name(bank, half=half)}
+    wishes = {
+        "dynamic_size": dynamic_size,
+        "opset": opset,
+        "rounding": rounding_name(bank, precision, half=half),
+    }
     constant = not mixes_kernels(model)
     targets = Target.candidates(form, batch, this_cpu=this_cpu, constant=constant, **wishes)
     names = (input_names, output_names)

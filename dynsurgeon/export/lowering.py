@@ -56,6 +56,6 @@ def lower(
         model = lay_out(model)
     if target.scanned:
         scan_batch(model, BATCH if target.batch is None else target.batch)
-    if target.bank is not None:
-        shrink_banks(model, banks, captured.heads, target.bank)
+    if target.rounding in ("half", "int8"):
+        shrink_banks(model, banks, captured.heads, target.rounding)
     return model

@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from dynsurgeon.form_names import BankName
+from dynsurgeon.form_names import Rounding
 
 Shape = tuple[int | str, ...]
 
@@ -89,7 +89,8 @@ class ExportResult:
         inputs: Shape of each input by its name; free axes by their names.
         outputs: Shape of each output by its name.
         checks: Every comparison.
-        bank: How the kernel banks are stored; None for the precision of the network.
+        rounding: What the file is rounded to on purpose: ``"half"`` and ``"int8"`` banks, or ``"fp16"``
+            all of it; None for the precision of the network.
         timings: By what the form was chosen, if that was measured.
     """
 
@@ -100,7 +101,7 @@ class ExportResult:
     inputs: Mapping[str, Shape]
     outputs: Mapping[str, Shape]
     checks: tuple[ExportCheck, ...]
-    bank: BankName | None = None
+    rounding: Rounding | None = None
     timings: Timings | None = None
 
     @property
@@ -111,7 +112,7 @@ class ExportResult:
     @property
     def half(self) -> bool:
         """Whether the kernel banks are stored in half precision."""
-        return self.bank == "half"
+        return self.rounding == "half"
 
     @property
     def max_abs(self) -> float:
@@ -152,7 +153,7 @@ class ExportResult:
             "max_abs": self.max_abs,
             "max_rel": self.max_rel,
             "form": self.form,
-            "bank": self.bank,
+            "rounding": self.rounding,
             "half": self.half,
             "timings": None if self.timings is None else asdict(self.timings),
             "opset": self.opset,

@@ -17,9 +17,13 @@ from dynsurgeon.deploy.facts import RECIPE_KEY
 from dynsurgeon.errors import ConfigError, StorageError, SurgeryError
 from dynsurgeon.export.target import Target
 from dynsurgeon.files import folder_beside
+from dynsurgeon.form_names import Rounding
 
 FORM_KEY = "dynsurgeon.form"
 """Key of the file's form in its metadata."""
+
+PRECISION_KEY = "dynsurgeon.precision"
+"""Key of the precision that a file computes in, where that is not the network's."""
 
 BANK_KEY, STORED = "dynsurgeon.banks", {"half": "float16", "int8": "int8"}
 """Key of the type of stored kernel banks, where that is not the network's; and the types."""
@@ -90,11 +94,15 @@ def describe(
             "dynsurgeon.onnx": onnx.__version__,
             FORM_KEY: target.form.name,
             "dynsurgeon.batch": "any" if target.batch is None else str(target.batch),
-            **({} if target.bank is None else {BANK_KEY: STORED[target.bank]}),
+            **({} if target.rounding is None else _rounded(target.rounding)),
             **_recipe(network),
             **metadata,
         }
     )
+
+
+def _rounded(rounding: Rounding) -> dict[str, str]:
+    return {PRECISION_KEY: rounding} if rounding == "fp16" else {BANK_KEY: STORED[rounding]}
 
 
 def _version(package: str) -> str:

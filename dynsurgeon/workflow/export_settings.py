@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from dynsurgeon.checks import require_count, require_flag
-from dynsurgeon.form_names import BankName, ExportFormName, bank_name, check_form
+from dynsurgeon.form_names import BankName, ExportFormName, check_form, rounding_name
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class ExportSettings:
         this_cpu: Whether form ``"auto"`` may choose a layout for CPUs like this one alone.
         half: The same as ``bank="half"``.
         bank: How the kernel banks are stored: ``"half"``, ``"int8"``, or None for single precision.
+        precision: ``"fp16"`` for a file that computes in half precision; None for the network's own.
     """
 
     batch: int | None = None
@@ -29,6 +31,7 @@ class ExportSettings:
     this_cpu: bool = False
     half: bool = False
     bank: BankName | None = None
+    precision: Literal["fp16"] | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch", "opset"):
@@ -37,4 +40,4 @@ class ExportSettings:
         for name in ("dynamic_size", "this_cpu", "half"):
             require_flag(name, getattr(self, name))
         check_form(self.form, this_cpu=self.this_cpu)
-        bank_name(self.bank, half=self.half)
+        rounding_name(self.bank, self.precision, half=self.half)
