@@ -89,8 +89,8 @@ class ExportResult:
         inputs: Shape of each input by its name; free axes by their names.
         outputs: Shape of each output by its name.
         checks: Every comparison.
-        rounding: What the file is rounded to on purpose: ``"half"`` and ``"int8"`` banks, or ``"fp16"``
-            all of it; None for the precision of the network.
+        rounding: What the file is rounded to on purpose: banks in ``"half"`` precision or
+            ``"int8"``, or ``"fp16"`` for all of it; None for the precision of the network.
         timings: By what the form was chosen, if that was measured.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import prod
 from pathlib import Path
 
@@ -77,9 +78,9 @@ class Trial:
         relative, absolute = max(usual, COARSER.get(self.rounding, usual))
         if self.rounding == "int8":
             state = {**self.state, **rounded_banks(model, self.state)}
-            found = [pair for pair in zip(expected, references(model, state, cases), strict=True)]
-            gaps = [difference(e, f).relative for one in found for e, f in zip(*one, strict=True)]
-            relative += TIMES_ROUNDED * max(gaps)
+            pairs = zip(chain(*expected), chain(*references(model, state, cases)), strict=True)
+            gaps = [difference(e, f).relative for e, f in pairs if e.is_floating_point()]
+            relative += min(TIMES_ROUNDED * max(gaps, default=0.0), 1.0)
         return relative, absolute
 
     def explain(self, model: nn.Module, cases: Sequence[Case], failed: ExportCheck) -> str:

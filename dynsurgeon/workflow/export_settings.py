@@ -21,7 +21,7 @@ class ExportSettings:
         this_cpu: Whether form ``"auto"`` may choose a layout for CPUs like this one alone.
         half: The same as ``bank="half"``.
         bank: How the kernel banks are stored: ``"half"``, ``"int8"``, or None for single precision.
-        precision: ``"fp16"`` for a file that computes in half precision; None for the network's own.
+        precision: ``"fp16"`` for a file that computes in half precision, or None.
     """
 
     batch: int | None = None
