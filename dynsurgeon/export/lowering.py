@@ -16,6 +16,7 @@ from dynsurgeon.export.passes.fold_temperature import fold_temperature
 from dynsurgeon.export.passes.lower_convolutions import lower_convolutions
 from dynsurgeon.export.passes.lower_lines import lower_lines
 from dynsurgeon.export.passes.name_parts import name_parts
+from dynsurgeon.export.passes.round_bank import Run
 from dynsurgeon.export.passes.scan_batch import scan_batch
 from dynsurgeon.export.passes.shrink_banks import shrink_banks
 from dynsurgeon.export.passes.simplify import simplify
@@ -48,7 +49,10 @@ def lower(
     keys = frozenset(model.graph.initializers) - constants
     lower_lines(model, target.form.lines)
     sites = [ConvSite.of(node) for node in model.graph if is_dynamic_conv(node)]
-    banks = {str(site.weight.name): prod(site.kernel_shape[1:]) for site in sites}
+    banks = {
+        str(site.weight.name): Run(prod(site.kernel_shape[1:]), kernels=len(site.bank))
+        for site in sites
+    }
     lower_convolutions(model, target.form.convolutions, target.sites)
     simplify(model, keys)
     name_parts(model, signature, keys)

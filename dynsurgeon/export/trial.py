@@ -106,7 +106,8 @@ def rounded_banks(model: nn.Module, state: State) -> dict[str, Tensor]:
             key = f"{path}.{name}" if path else name
             bank = state.get(key, own).detach()
             if bank.dim() > BIAS_BANK_AXES:
-                whole, scales = to_int8(bank, Run(prod(bank.shape[2:])))
+                run = Run(prod(bank.shape[2:]), kernels=len(bank))
+                whole, scales = to_int8(bank.flatten(1), run)
                 rounded[key] = (whole * scales).view_as(bank)
     return rounded
 

@@ -96,7 +96,7 @@ class _Surgeon:
         tiles = self._constant(f"{part}s", to_tiles(bank))
         if bank.dim() > KERNEL_AXES:
             width = self.memory.block
-            note_run(tiles, Run(prod(bank.shape[2:]) // width, width))
+            note_run(tiles, Run(prod(bank.shape[2:]) // width, width, len(bank)))
         return self._op("MatMul", [self._find(source), tiles], part)
 
     def _filled(self, computed: Computed, part: str, channels: int) -> ir.Value:

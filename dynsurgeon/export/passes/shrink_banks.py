@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import onnx_ir as ir
 import torch
@@ -20,13 +21,13 @@ from dynsurgeon.form_names import BankName
 
 
 def shrink_banks(
-    model: ir.Model, banks: Mapping[str, int], heads: Collection[str], stored: BankName
+    model: ir.Model, banks: Mapping[str, Run], heads: Collection[str], stored: BankName
 ) -> int:
     """Shrink every bank in single precision that lies in the outer graph, and return how many.
 
     Args:
         model: The finished model, changed in place.
-        banks: Numbers of one filter, by the banks' keys in the state_dict.
+        banks: How the filters of each bank lie, by its key in the state_dict.
         heads: Keys of the heads' weights, which ``"int8"`` halves.
         stored: How banks are stored.
     """
@@ -47,12 +48,12 @@ def _floats(graph: ir.Graph) -> list[ir.Value]:
     return [v for v in graph.initializers.values() if v.dtype == ir.DataType.FLOAT]
 
 
-def _run(value: ir.Value, banks: Mapping[str, int]) -> Run | None:
+def _run(value: ir.Value, banks: Mapping[str, Run]) -> Run | None:
     """Return how the filters of a bank lie in memory; None for what is no bank."""
-    for name in (str(value.name), _key(value)):
-        if name in banks:
-            return Run(banks[name])
-    return run_of(value)
+    if value.name in banks:
+        return banks[str(value.name)]
+    part = banks.get(_key(value))
+    return run_of(value) if part is None else replace(part, kernels=1)
 
 
 def _key(value: ir.Value) -> str:
