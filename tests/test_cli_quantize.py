@@ -58,3 +58,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(converted: CommandLine) -> Non
     assert "can't be read" in converted("quantize", "out", "--data", broken, *words).error
     assert "no directory" in converted("quantize", "nothing", "--data", broken).error
     assert sorted(p.name for p in (converted.directory / "out").iterdir()) == before
+
+
+def test_an_export_tells_how_often_it_answers_alike(converted: CommandLine) -> None:
+    folder = photos(converted.directory / "loose", 0)
+    words = ("export", "out", "--model", "net.py:build", "-o", "small.onnx", "--batch", "3")
+    refused = converted(*words, "--normalize", "none").error
+    assert "images of --data, and there are none" in refused
+    assert "no folder" in converted(*words, "--data", "nowhere").error
+    assert not (converted.directory / "small.onnx").exists()
+    told = converted(*words, "--bank", "int8", "--data", folder).out
+    assert "banks in 8 bits" in told
+    assert "of 4 images, max difference" in told

@@ -22,6 +22,12 @@ def told(document: Document, path: Path) -> list[str]:
     lines += choice(document)
     checks = len(document["checks"])
     lines.append(f"max difference from torch {document['max_rel']:.2g} in {checks} checks")
+    if "agreement" in document:
+        real = document["agreement"]
+        lines.append(
+            f"same answer on {real['agreement']:.1%} of {real['images']} images, max difference "
+            f"{real['max_rel']:.2g}"
+        )
     return [*lines, *(f"note: {note}" for note in document["notes"])]
 
 
