@@ -1,4 +1,4 @@
-"""Kernel banks in 8 bits: a quarter of the file, and the difference is told."""
+"""Smaller files: banks in 16 or 8 bits, or all in 16; each says what it loses."""
 
 from __future__ import annotations
 
@@ -28,10 +28,13 @@ def unchanged_net() -> nn.Module:
     return perturbed(DynamicNet())
 
 
-@pytest.mark.parametrize(
+every_form = pytest.mark.parametrize(
     ("form", "batch"),
     [("plain", 1), ("scan", None), ("grouped", 3), ("portable", None), ("native", None)],
 )
+
+
+@every_form
 def test_banks_are_whole_numbers_and_the_difference_is_told(
     form: str, batch: int | None, tmp_path: Path
 ) -> None:
@@ -56,6 +59,24 @@ def test_banks_are_whole_numbers_and_the_difference_is_told(
     assert verified.passed
 
 
+@every_form
+def test_banks_alone_are_halved_and_the_difference_is_told(
+    form: str, batch: int | None, tmp_path: Path
+) -> None:
+    net, x = unchanged_net(), torch.randn(batch or 2, 3, 12, 12)
+    result = export_onnx(net, tmp_path / "m.onnx", x, form=form, batch=batch, half=True)
+    assert result.passed
+    assert result.half
+    assert 1e-6 < result.max_rel < 1e-2  # the kernels' rounding, no more
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    halved = [t.name for t in graph.initializer if t.data_type == TensorProto.FLOAT16]
+    assert halved
+    assert not [name for name in halved if "fc" in name or "stem" in name]
+    verified = verify_onnx(net, tmp_path / "m.onnx", x)
+    assert verified.half
+    assert verified.passed
+
+
 def test_the_file_is_a_quarter_as_large(tmp_path: Path) -> None:
     net, x = perturbed(DynamicConv2d(64, 64, 3)), torch.randn(1, 64, 8, 8)
     sizes = {}
@@ -66,11 +87,14 @@ def test_the_file_is_a_quarter_as_large(tmp_path: Path) -> None:
     assert 0.4 * sizes[None] < sizes["half"] < 0.55 * sizes[None]
 
 
-def test_a_bank_off_by_more_than_its_rounding_is_still_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("bank", "factor"), [("half", -1), ("int8", -3)])
+def test_a_bank_off_by_more_than_its_rounding_is_still_refused(
+    bank: str, factor: int, tmp_path: Path
+) -> None:
     net, x = perturbed(DynamicNet()), torch.randn(2, 3, 12, 12)
-    export_onnx(net, tmp_path / "m.onnx", x, bank="int8")
+    export_onnx(net, tmp_path / "m.onnx", x, bank=bank)
     with torch.no_grad():
-        net.conv2.weight[1] *= -3  # type: ignore[union-attr,operator,index]
+        net.conv2.weight[1] *= factor  # type: ignore[union-attr,operator,index]
     assert not verify_onnx(net, tmp_path / "m.onnx", x).passed
 
 
