@@ -16,6 +16,6 @@ def to_half(model: ir.Model) -> ir.Model:
     proto = convert_float_to_float16(
         ir.to_proto(model), keep_io_types=True, disable_shape_infer=True, op_block_list=[]
     )
-    half = ir.from_proto(proto)
+    half: ir.Model = ir.from_proto(proto)
     half.graph.sort()  # the Casts stand at its end
     return half
