@@ -6,6 +6,8 @@ Another version may move or drop any of it. Not here are the base classes and th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,6 +31,7 @@ __all__ = [
     "accelerate_is_unused",
     "compiled_in_place",
     "forget_accelerate",
+    "hooked_everywhere",
     "is_traceable_wrapper_subclass",
     "register_pytree_node",
     "traced_in_this_thread",
@@ -57,6 +60,24 @@ def traced_in_this_thread() -> bool:
 def compiled_in_place(module: nn.Module) -> bool:
     """Whether ``module.compile()`` was called."""
     return module._compiled_call_impl is not None
+
+
+@contextmanager
+def hooked_everywhere(before: Callable[..., Any], after: Callable[..., Any]) -> Iterator[None]:
+    """Call `before` and `after` around every module's forward in this process.
+
+    `after` gets keywords, and is called without them where a forward raised. torch itself leaves an
+    entry behind when such a hook is removed, after which `torch.compile` warns of hooks for ever.
+    """
+    hooks = nn.modules.module
+    entering = hooks.register_module_forward_pre_hook(before)
+    leaving = hooks.register_module_forward_hook(after, with_kwargs=True, always_call=True)
+    try:
+        yield
+    finally:
+        entering.remove()
+        leaving.remove()
+        hooks._global_forward_hooks_with_kwargs.pop(leaving.id, None)
 
 
 def accelerate_is_unused() -> bool:

@@ -135,6 +135,22 @@ def test_a_tensor_that_was_made_while_tracing_has_that_name() -> None:
     assert [name for name in vars(net) if name.startswith(TRACED_CONSTANT)] != []
 
 
+def test_hooks_of_all_modules_leave_nothing_behind() -> None:
+    seen: list[object] = []
+    held = {
+        name: len(value)
+        for name, value in vars(nn.modules.module).items()
+        if name.startswith("_global_") and isinstance(value, dict)
+    }
+    before = lambda module, args: seen.append(args)  # noqa: E731
+    after = lambda module, args, kwargs, output: seen.append(output)  # noqa: E731
+    with compat.hooked_everywhere(before, after):
+        nn.Identity()(7)
+    nn.Identity()(8)
+    assert seen == [(7,), 7]
+    assert held == {name: len(getattr(nn.modules.module, name)) for name in held}
+
+
 def test_accelerate_is_forgotten() -> None:
     pytest.importorskip("accelerate")
     code = """

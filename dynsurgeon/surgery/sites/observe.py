@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import get_ident
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
 from torch.overrides import TorchFunctionMode
 
-from dynsurgeon.compat import tree_leaves
+from dynsurgeon.compat import hooked_everywhere, tree_leaves
 from dynsurgeon.operators.static import FUNCTIONS, INPLACE_FUNCTIONS
 from dynsurgeon.surgery.sites.calls import CallCounter, CallKey, is_operator
 
@@ -89,13 +85,7 @@ class Observer(TorchFunctionMode):
     def observing(self) -> Iterator[None]:
         """Observe everything that runs in this context, in this thread."""
         self._thread = get_ident()
-        with ExitStack() as stack:
-            for handle in (
-                register_module_forward_pre_hook(self._enter),
-                register_module_forward_hook(self._leave, with_kwargs=True, always_call=True),
-            ):
-                stack.callback(handle.remove)
-            stack.enter_context(self)
+        with hooked_everywhere(self._enter, self._leave), self:
             yield
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
