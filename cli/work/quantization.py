@@ -84,7 +84,7 @@ def _read(subject: Subject, folder: Path, count: int, normalize: str) -> _Images
     classes = _outputs(subject)
     known = (subject.origin.get("finetuned") or {}).get("classes")
     labelled = list(found.classes) == known if known else len(found.classes) == classes
-    notes = ()
+    notes: tuple[str, ...] = ()
     if not labelled:
         notes = (
             f"the folder has {len(found.classes)} classes and the network {classes} outputs, or "
