@@ -53,12 +53,15 @@ def _labels(subject: Subject) -> list[str] | None:
     if "classes" in finetuned:
         return [str(name) for name in finetuned["classes"]]
     name = subject.origin["model"]
-    if source_of(name) != "torchvision" or "num_classes" in subject.origin["arguments"]:
+    if source_of(name) != "torchvision" or "num_classes" in subject.origin.get("arguments", {}):
         return None
     from torchvision.models import get_model_weights
 
-    known = [weights.meta.get("categories") for weights in get_model_weights(name)]
-    return next((list(names) for names in known if names), None)
+    known = {weights.name: weights for weights in get_model_weights(name)}
+    known["DEFAULT"] = get_model_weights(name).DEFAULT
+    chosen = known.get(str(subject.origin.get("weights")))  # None for weights of a file
+    names = None if chosen is None else chosen.meta.get("categories")
+    return list(names) if names else None
 
 
 def _known(subject: Subject) -> Statistics | None:
