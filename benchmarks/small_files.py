@@ -5,7 +5,8 @@
 
 FOLDER holds one photograph of each of ImageNet's 1,000 classes, named by its synset first
 (``n01440764_tench.JPEG``): the class of an image is its place in the order of the synsets.
-Files of one row are timed beside the first one, interleaved, in one process.
+Files of a row are timed beside the one in single precision, interleaved, in one process. The others
+are derived from it, as ``export --bank`` would write them; it alone is proven against PyTorch here.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from dynsurgeon.quantization.compare import compare_files, file_bytes
 Batches = list[tuple[Tensor, Tensor | None]]
 STATISTICS = {"lite0": (127 / 255, 128 / 255)}
 CALIBRATION = 96
-"""Images that QDQ is calibrated on; accuracy is measured on the others too, and told apart."""
+"""Images that QDQ is calibrated on, about; they are among those that it is measured on."""
 
 
 def network(name: str) -> nn.Module:
