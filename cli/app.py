@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 
 from dynsurgeon.errors import StorageError, SurgeryError
 
-from .commands import bench, convert, export, finetune, models, plan, verify
+from .commands import bench, convert, export, finetune, models, plan, quantize, verify
 from .options.arguments import join_sizes
 from .options.groups import grouped
 
@@ -88,7 +88,7 @@ def options(
         logging.disable(logging.WARNING)
 
 
-for module in (convert, plan, finetune, export, verify, bench, models):
+for module in (convert, plan, finetune, export, quantize, verify, bench, models):
     name = module.__name__.rpartition(".")[2]
     app.command(name, epilog="\n\n".join(("Examples:", *module.EXAMPLES)))(grouped(module.run))
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ConfigError,
         DataError,
         ExportError,
+        MachineError,
         ModelNotFoundError,
         NoSiteError,
         ParityError,
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     from dynsurgeon.planning import plan
     from dynsurgeon.proof.parity import check_parity
     from dynsurgeon.proof.receipt import Receipt, SiteParity
+    from dynsurgeon.quantization.compare import FileComparison
+    from dynsurgeon.quantization.quantize import QuantizeResult, quantize_onnx
     from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe
     from dynsurgeon.registry import Operator, operator_names, register_operator
     from dynsurgeon.running.inputs import Inputs
@@ -101,6 +104,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "ConfigError",
         "DataError",
         "ExportError",
+        "MachineError",
         "ModelNotFoundError",
         "NoSiteError",
         "ParityError",
@@ -144,6 +148,11 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "proof.receipt": (
         "Receipt",
         "SiteParity",
+    ),
+    "quantization.compare": ("FileComparison",),
+    "quantization.quantize": (
+        "QuantizeResult",
+        "quantize_onnx",
     ),
     "recipe": (
         "OwnerRecipe",
@@ -247,6 +256,7 @@ __all__ = [
     "ExportError",
     "ExportResult",
     "ExportSettings",
+    "FileComparison",
     "FinetuneResult",
     "FinetuneSettings",
     "Gain",
@@ -255,6 +265,7 @@ __all__ = [
     "Inputs",
     "Latency",
     "Listener",
+    "MachineError",
     "MeasureConfig",
     "ModelNotFoundError",
     "NoSiteError",
@@ -265,6 +276,7 @@ __all__ = [
     "Part",
     "PatternError",
     "Plan",
+    "QuantizeResult",
     "RateProbe",
     "Receipt",
     "Recipe",
@@ -300,6 +312,7 @@ __all__ = [
     "operator_names",
     "parameter_groups",
     "plan",
+    "quantize_onnx",
     "register_operator",
     "restore",
     "save",

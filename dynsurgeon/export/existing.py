@@ -17,7 +17,8 @@ from dynsurgeon.export.signature import spatial_axes, tensors
 from dynsurgeon.export.target import EXPORT_FORMS, Target
 from dynsurgeon.export.trial import Trial
 from dynsurgeon.export.verify import check_file
-from dynsurgeon.export.write import FORM_KEY, HALF, HALF_KEY
+from dynsurgeon.export.write import BANK_KEY, FORM_KEY, PRECISION_KEY, STORED
+from dynsurgeon.form_names import Rounding, rounding_name
 from dynsurgeon.messages import first_line
 from dynsurgeon.running.inputs import Inputs, as_inputs
 from dynsurgeon.running.run import preserved
@@ -45,24 +46,36 @@ def verify_onnx(
     stored = _read(path)
     target = _target_of(stored, inputs, path)
     form = stored.metadata_props.get(FORM_KEY, "unknown")
-    half = stored.metadata_props.get(HALF_KEY) == HALF
+    rounding = _rounding_of(stored)
     with preserved(model, "eval", seed):
         cases = make_cases(inputs, target, torch.Generator().manual_seed(seed))
         try:
             check_file(path)
-            checks = Trial("", path, {}, half).run(model, cases)
+            checks = Trial("", path, {}, rounding).run(model, cases)
         except ExportError as error:
             raise StorageError(f"{path} is damaged or of another model: {error}") from error
     return ExportResult(
         path=path,
         form=form,
-        half=half,
+        rounding=rounding,
         opset=stored.opset_imports.get("", 0),
         batch=target.batch,
         inputs={str(value.name): shape_of(value) for value in stored.graph.inputs},
         outputs={str(value.name): shape_of(value) for value in stored.graph.outputs},
         checks=tuple(checks),
     )
+
+
+def batch_of(path: Path) -> int | None:
+    """Return the fixed batch of a file, or None where it is free.
+
+    Raises:
+        StorageError: The file is missing or damaged, or takes nothing.
+    """
+    shapes = [shape_of(value) for value in _read(path).graph.inputs]
+    if not shapes or not shapes[0]:
+        raise StorageError(f"{path} takes no input")
+    return first if isinstance(first := shapes[0][0], int) else None
 
 
 def _read(path: Path) -> ir.Model:
@@ -72,6 +85,12 @@ def _read(path: Path) -> ir.Model:
         return ir.load(path)
     except Exception as error:
         raise StorageError(f"{path} is no readable ONNX file: {first_line(error)}") from error
+
+
+def _rounding_of(stored: ir.Model) -> Rounding | None:
+    kind = stored.metadata_props.get(BANK_KEY)
+    bank = next((name for name, known in STORED.items() if known == kind), None)
+    return rounding_name(bank, stored.metadata_props.get(PRECISION_KEY))
 
 
 def _target_of(stored: ir.Model, inputs: Inputs, path: Path) -> Target:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -13,6 +14,7 @@ from dynsurgeon.errors import ParityError
 from dynsurgeon.export.capture import Captured
 from dynsurgeon.export.cases import Case
 from dynsurgeon.export.lowering import lower
+from dynsurgeon.export.passes.half_precision import to_half
 from dynsurgeon.export.perturb import stable_perturbation
 from dynsurgeon.export.result import ExportResult, Timings, shape_of
 from dynsurgeon.export.running import State
@@ -35,6 +37,7 @@ class Job:
         captured: The trace.
         cases: What the file is verified on.
         external_data_limit: Bytes of weights above which they get a file of their own.
+        metadata: What else the file says of itself.
     """
 
     model: nn.Module
@@ -43,6 +46,7 @@ class Job:
     captured: Captured
     cases: tuple[Case, ...]
     external_data_limit: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def run(
         self,
@@ -66,20 +70,22 @@ class Job:
         staged = folder / path.name
         result = replace(self.write(staged, {}), path=path, timings=timings)
         check_file(staged)
-        result = self.prove(Trial("", staged, {}, self.target.half), result)
+        result = self.prove(Trial("", staged, {}, self.target.rounding), result)
         if is_dynamic(self.model):
             batches = [case.inputs for case in self.cases]
             state = stable_perturbation(self.model, batches, generator)
             perturbed = folder / f"perturbed-{path.name}"
             self.write(perturbed, state)
-            trial = Trial("perturbed, ", perturbed, state, self.target.half)
+            trial = Trial("perturbed, ", perturbed, state, self.target.rounding)
             result = self.prove(trial, result)
         return result
 
     def write(self, path: Path, state: State) -> ExportResult:
         """Write the file with `state` in place of the network's weights; nothing is checked yet."""
         lowered = lower(self.captured, self.target, self.signature, state)
-        describe(lowered, self.model, self.target)
+        describe(lowered, self.model, self.target, self.metadata)
+        if self.target.rounding == "fp16":
+            lowered = to_half(lowered)
         save_model(lowered, path, self.external_data_limit)
         return _unchecked(path, self.target, lowered)
 
@@ -107,7 +113,7 @@ def _unchecked(path: Path, target: Target, written: ir.Model) -> ExportResult:
     return ExportResult(
         path=path,
         form=target.form.name,
-        half=target.half,
+        rounding=target.rounding,
         opset=written.opset_imports[""],
         batch=target.batch,
         inputs={str(value.name): shape_of(value) for value in written.graph.inputs},

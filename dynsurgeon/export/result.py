@@ -9,6 +9,8 @@ from typing import Any
 
 import onnx_ir as ir
 
+from dynsurgeon.form_names import Rounding
+
 Shape = tuple[int | str, ...]
 
 
@@ -87,7 +89,8 @@ class ExportResult:
         inputs: Shape of each input by its name; free axes by their names.
         outputs: Shape of each output by its name.
         checks: Every comparison.
-        half: Whether the kernel banks are stored in half precision.
+        rounding: What the file is rounded to on purpose: banks in ``"half"`` precision or
+            ``"int8"``, or ``"fp16"`` for all of it; None for the precision of the network.
         timings: By what the form was chosen, if that was measured.
     """
 
@@ -98,13 +101,18 @@ class ExportResult:
     inputs: Mapping[str, Shape]
     outputs: Mapping[str, Shape]
     checks: tuple[ExportCheck, ...]
-    half: bool = False
+    rounding: Rounding | None = None
     timings: Timings | None = None
 
     @property
     def passed(self) -> bool:
         """Whether every comparison stayed within the tolerance."""
         return all(check.passed for check in self.checks)
+
+    @property
+    def half(self) -> bool:
+        """Whether the kernel banks are stored in half precision."""
+        return self.rounding == "half"
 
     @property
     def max_abs(self) -> float:
@@ -145,6 +153,7 @@ class ExportResult:
             "max_abs": self.max_abs,
             "max_rel": self.max_rel,
             "form": self.form,
+            "rounding": self.rounding,
             "half": self.half,
             "timings": None if self.timings is None else asdict(self.timings),
             "opset": self.opset,
