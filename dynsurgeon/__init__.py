@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ParityError,
         PatternError,
         RestoreError,
+        RuntimeRefusalError,
         StorageError,
         SurgeryError,
         TrainingError,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from dynsurgeon.export import ExportCheck, ExportResult, export_onnx, verify_onnx
-    from dynsurgeon.export.result import Timings
+    from dynsurgeon.export.result import RuntimeProof, Timings
     from dynsurgeon.operators import (
         ActivationForm,
         ActivationLayer,
@@ -106,6 +107,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "ParityError",
         "PatternError",
         "RestoreError",
+        "RuntimeRefusalError",
         "StorageError",
         "SurgeryError",
         "TrainingError",
@@ -118,7 +120,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "export_onnx",
         "verify_onnx",
     ),
-    "export.result": ("Timings",),
+    "export.result": ("RuntimeProof", "Timings"),
     "operators": (
         "ActivationForm",
         "ActivationLayer",
@@ -269,6 +271,8 @@ __all__ = [
     "Receipt",
     "Recipe",
     "RestoreError",
+    "RuntimeProof",
+    "RuntimeRefusalError",
     "ScaleConfig",
     "Score",
     "Setup",

@@ -71,6 +71,10 @@ class ExportError(UnsupportedModelError):
     """The network can't be written as ONNX."""
 
 
+class RuntimeRefusalError(ExportError):
+    """A runtime can't load or run an ONNX file, crashed on it, or took too long."""
+
+
 class StorageError(SurgeryError):
     """A saved file is missing, damaged, of another model, or in the way."""
 

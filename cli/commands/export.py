@@ -17,6 +17,7 @@ from ..work.onnx_report import told
 EXAMPLES = (
     "dynsurgeon export resnet18-dynamic --batch 1 -o resnet18-batch1.onnx",
     "dynsurgeon export resnet18-dynamic --form auto --this-cpu -o fastest-here.onnx",
+    "dynsurgeon export resnet18-dynamic --target web --batch 1 --runtime web -o web.onnx",
     "dynsurgeon export resnet18-dynamic --dynamic-size --half --force",
     "dynsurgeon export mynet-dynamic --model net.py:build",
 )

@@ -16,6 +16,7 @@ from dynsurgeon.export.result import ExportCheck
 from dynsurgeon.export.running import State
 from dynsurgeon.export.verify import HALF_BANKS, TOLERANCES, coarsest_dtype, compare, references
 from dynsurgeon.messages import first_line
+from dynsurgeon.runtimes.contract import LoadedFile, Runtime
 from dynsurgeon.runtimes.onnxruntime import Session
 
 
@@ -36,18 +37,33 @@ class Trial:
     half: bool = False
 
     def run(
-        self, model: nn.Module, cases: Sequence[Case], *, optimized: bool = True
+        self,
+        model: nn.Module,
+        cases: Sequence[Case],
+        *,
+        optimized: bool = True,
+        runtime: Runtime | None = None,
     ) -> list[ExportCheck]:
         """Compare the file with `model`, which must be in eval mode, on every case.
 
         Where the tolerance is missed, the network in float64 says whether that is rounding.
 
+        Args:
+            model: The network.
+            cases: What both are run on.
+            optimized: Whether onnxruntime may rewrite the graph.
+            runtime: What runs the file instead of onnxruntime.
+
         Raises:
-            ExportError: onnxruntime can't load or run the file.
+            ExportError: The runtime can't load or run the file.
         """
         expected = references(model, self.state, cases)
         dtype = coarsest_dtype(model, [case.inputs for case in cases])
-        session = open_session(self.path, dtype, optimized=optimized)
+        session: LoadedFile
+        if runtime is None:
+            session = open_session(self.path, dtype, optimized=optimized)
+        else:
+            session = runtime.load(self.path, torch.get_num_threads())
         tolerance = HALF_BANKS if self.half and dtype != torch.float16 else TOLERANCES[dtype]
         checks = compare(session, cases, expected, tolerance, self.prefix)
         if dtype != torch.float32 or self.half:  # their tolerance is no tight one

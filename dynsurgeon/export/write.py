@@ -20,6 +20,9 @@ from dynsurgeon.files import folder_beside
 FORM_KEY = "dynsurgeon.form"
 """Key of the file's form in its metadata."""
 
+TARGET_KEY = "dynsurgeon.target"
+"""Key of what the file was written for, where a target was named."""
+
 HALF_KEY, HALF = "dynsurgeon.banks", "float16"
 """Key of the precision that kernel banks are stored in, where that is not the network's."""
 
@@ -87,6 +90,7 @@ def describe(model: ir.Model, network: nn.Module, target: Target) -> None:
             "dynsurgeon.onnx": onnx.__version__,
             FORM_KEY: target.form.name,
             "dynsurgeon.batch": "any" if target.batch is None else str(target.batch),
+            **({} if target.destination is None else {TARGET_KEY: target.destination}),
             **({HALF_KEY: HALF} if target.half else {}),
             **_recipe(network),
         }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dynsurgeon.checks import require_count, require_flag
-from dynsurgeon.form_names import ExportFormName, check_form
+from dynsurgeon.form_names import ExportFormName, TargetName, check_form, check_target
+from dynsurgeon.runtimes.table import find_runtimes
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class ExportSettings:
         form: Layout of the file.
         this_cpu: Whether form ``"auto"`` may choose a layout for CPUs like this one alone.
         half: Whether the kernel banks are stored in half precision.
+        target: What the file is for, which chooses the form; None where `form` does.
+        runtimes: Runtimes beside onnxruntime in which the file is proven too.
     """
 
     batch: int | None = None
@@ -27,6 +31,8 @@ class ExportSettings:
     form: ExportFormName = "rule"
     this_cpu: bool = False
     half: bool = False
+    target: TargetName | None = None
+    runtimes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name in ("batch", "opset"):
@@ -35,3 +41,5 @@ class ExportSettings:
         for name in ("dynamic_size", "this_cpu", "half"):
             require_flag(name, getattr(self, name))
         check_form(self.form, this_cpu=self.this_cpu)
+        check_target(self.target, self.form, this_cpu=self.this_cpu)
+        find_runtimes(self.runtimes)
