@@ -69,4 +69,4 @@ def _advice(runtime: Runtime, target: Target) -> str:
     """Return which target would do, to be added to a sentence."""
     tried = {target.destination, target.form.name}
     better = next((name for name in (runtime.target, PORTABLE) if name not in tried), None)
-    return "" if better is None else f"; target {better!r} is for it"
+    return "" if better is None else f"; try target {better!r}"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dynsurgeon.runtimes.child import Arrays, Run, serve
 from dynsurgeon.runtimes.contract import LoadedFile, Runtime, package_version
+
+PLACES = re.compile(r"(Exception from|Check '.*?' failed at) \S+:\d+:\s*")
+"""What OpenVINO says before it says what is wrong: places in its own source."""
 
 
 def load_here(file: str, inputs: Sequence[str], threads: int | None) -> Run:
@@ -18,7 +22,10 @@ def load_here(file: str, inputs: Sequence[str], threads: int | None) -> Run:
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     settings |= {} if threads is None else {"INFERENCE_NUM_THREADS": threads}
     core = openvino.Core()
-    compiled = core.compile_model(core.read_model(file), "CPU", settings)
+    try:
+        compiled = core.compile_model(core.read_model(file), "CPU", settings)
+    except RuntimeError as error:
+        raise RuntimeError(PLACES.sub("", str(error))) from error
 
     def run(arrays: Arrays) -> Arrays:
         found = compiled(dict(zip(inputs, arrays, strict=True)))
