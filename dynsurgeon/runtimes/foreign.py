@@ -10,7 +10,7 @@ import onnx
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dynsurgeon.runtimes.worker import PATIENCE, Worker
+from dynsurgeon.runtimes.worker import Worker
 
 Command = tuple[Sequence[str], Mapping[str, str]]
 """Program and arguments, and environment variables."""
@@ -24,7 +24,6 @@ class ForeignSession:
         command: How to start a process that answers as `child.serve` does.
         path: The file.
         threads: Threads of an operator; the runtime's own choice if None.
-        patience: Seconds to wait for an answer.
 
     Attributes:
         inputs: Names of the inputs, in order.
@@ -40,11 +39,9 @@ class ForeignSession:
         command: Command,
         path: Path,
         threads: int | None = None,
-        *,
-        patience: float = PATIENCE,
     ) -> None:
         self.inputs, self.outputs = _signature(path)
-        self._worker = Worker(name, *command, patience=patience)
+        self._worker = Worker(name, *command)
         request = {"do": "load", "file": str(path), "inputs": self.inputs, "threads": threads}
         self._worker.ask(request, "load the file")
 
@@ -67,6 +64,15 @@ class ForeignSession:
         """Return a call that runs on these inputs alone; they are handed over once, here."""
         self.run(inputs)
         return lambda: self._worker.ask({"do": "again"}, f"run the file at {_shapes(inputs)}")
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for an answer, before the process is ended."""
+        return self._worker.patience
+
+    @patience.setter
+    def patience(self, seconds: float) -> None:
+        self._worker.patience = seconds
 
     def close(self) -> None:
         """End the process."""

@@ -31,6 +31,8 @@ class Worker:
         name: The runtime, for messages.
         command: Program and arguments.
         environment: Environment variables, added to this process's.
+
+    Attributes:
         patience: Seconds after which it is ended for not answering.
     """
 
@@ -39,10 +41,8 @@ class Worker:
         name: str,
         command: Sequence[str],
         environment: Mapping[str, str] | None = None,
-        *,
-        patience: float = PATIENCE,
     ) -> None:
-        self.name, self.patience = name, patience
+        self.name, self.patience = name, PATIENCE
         self._said = TemporaryFile()  # noqa: SIM115 - lives as long as the process
         try:
             self._process = subprocess.Popen(
@@ -68,6 +68,8 @@ class Worker:
         Raises:
             RuntimeRefusalError: The runtime can't do it, crashed, or didn't answer in time.
         """
+        if not self.close.alive:
+            raise RuntimeRefusalError(f"{self.name} has ended, and can't {doing}")
         line = self._exchange(json.dumps(request), doing)
         try:
             answer: dict[str, Any] = json.loads(line)
@@ -101,7 +103,6 @@ class Worker:
         return answer.decode(errors="replace")
 
     def _ended(self, doing: str) -> RuntimeRefusalError:
-        self._process.stdin and self._process.stdin.close()
         try:
             code = self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
