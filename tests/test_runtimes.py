@@ -68,7 +68,9 @@ def test_what_is_installed_computes_the_same(name: str, file: Path) -> None:
     model = onnx.load(file)
     model.graph.node[0].op_type = "NoSuchOperator"
     onnx.save(model, file)
-    with pytest.raises(RuntimeRefusalError, match=rf"(?s){name} can't load the file: .+") as refusal:
+    with pytest.raises(
+        RuntimeRefusalError, match=rf"(?s){name} can't load the file: .+"
+    ) as refusal:
         runtime.load(file, 1)
     assert "NoSuchOperator" in str(refusal.value)
     assert "\n" not in str(refusal.value)
