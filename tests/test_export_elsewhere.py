@@ -29,7 +29,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Put a runtime into the table."""
 
     def put(runtime: Runtime) -> None:
-        monkeypatch.setitem(RUNTIMES, runtime.name, runtime)  # type: ignore[misc]
+        monkeypatch.setitem(RUNTIMES, runtime.name, runtime)
 
     return put
 

@@ -43,7 +43,8 @@ def verify_directory(
     if not path.exists():
         return document
     result = verify_onnx(subject.model, path, subject.inputs, runtimes=runtimes)
-    failed = next((proof for proof in (result, *result.runtimes) if not _passed(proof)), None)
+    proofs: list[ExportResult | RuntimeProof] = [result, *result.runtimes]
+    failed = next((proof for proof in proofs if not _passed(proof)), None)
     if failed is not None:
         where = f" in {failed.name}" if isinstance(failed, RuntimeProof) else ""
         raise ParityError(

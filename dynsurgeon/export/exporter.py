@@ -102,10 +102,9 @@ def export_onnx(
     path, inputs = Path(path), as_inputs(example_inputs)
     proving = find_runtimes(runtimes)
     check_dtype(model, inputs)
-    wishes = {"dynamic_size": dynamic_size, "opset": opset, "half": half}
-    constant = not mixes_kernels(model)
-    choice = {"this_cpu": this_cpu, "constant": constant, "target": target}
-    targets = Target.candidates(form, batch, **choice, **wishes)
+    wishes: dict[str, Any] = {"dynamic_size": dynamic_size, "opset": opset, "half": half}
+    wishes |= {"this_cpu": this_cpu, "target": target, "constant": not mixes_kernels(model)}
+    targets = Target.candidates(form, batch, **wishes)
     names = (input_names, output_names)
     with staging(path) as folder, preserved(model, "eval", seed):
         tracer = _Tracer(model, inputs, names, seed, external_data_limit)

@@ -156,7 +156,8 @@ class ExportResult:
     @property
     def passed(self) -> bool:
         """Whether every comparison stayed within the tolerance, in every runtime."""
-        return all(proof.passed for proof in (*self.runtimes, *self.checks))
+        elsewhere = all(proof.passed for proof in self.runtimes)
+        return elsewhere and all(check.passed for check in self.checks)
 
     @property
     def max_abs(self) -> float:

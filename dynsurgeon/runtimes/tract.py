@@ -14,7 +14,10 @@ def load_here(file: str, inputs: Sequence[str], threads: int | None) -> Run:
     del inputs, threads
     import tract
 
-    model = tract.onnx().load(file).into_model().into_runnable()
+    try:
+        model = tract.onnx().load(file).into_model().into_runnable()
+    except tract.TractError as error:
+        raise RuntimeError(str(error).partition("Stack backtrace:")[0]) from error
 
     def run(arrays: Arrays) -> Arrays:
         return [found.to_numpy() for found in model.run(list(arrays))]

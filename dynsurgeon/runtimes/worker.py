@@ -74,7 +74,11 @@ class Worker:
         try:
             answer: dict[str, Any] = json.loads(line)
         except ValueError:
-            raise self._ended(doing) from None
+            self.close()
+            said = shortened(line.strip(), WORDS)
+            raise RuntimeRefusalError(
+                f"{self.name} answered {said!r} when it was to {doing}"
+            ) from None
         if not answer["ok"]:
             said = shortened(" ".join(str(answer["error"]).split()), WORDS)
             raise RuntimeRefusalError(f"{self.name} can't {doing}: {said}")
