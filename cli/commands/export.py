@@ -41,13 +41,14 @@ def run(
     with steps() as step:
         from dynsurgeon.workflow.receipt import update_receipt
 
-        from ..work.conversion import export_named
+        from ..work.conversion import export_named, export_settings
         from ..work.loading import reload_subject
 
+        settings = export_settings(onnx)
         step(f"loading {directory}")
         subject = reload_subject(directory, model)
-        step("exporting to ONNX, and verifying in onnxruntime")
-        document = export_named(subject, path, onnx)
+        step(f"exporting to ONNX, and verifying in {', '.join(('onnxruntime', *onnx.runtimes))}")
+        document = export_named(subject, path, settings)
         if path.resolve() == (directory / ONNX).resolve():
             update_receipt(directory, {"onnx": document})
     if json:

@@ -29,9 +29,12 @@ def run(
     refuses in 5.
     """
     with steps() as step:
+        from dynsurgeon.runtimes.table import find_runtimes
+
         from ..work.loading import reload_subject
         from ..work.verification import verify_directory
 
+        find_runtimes(runtimes)
         step(f"loading {directory}")
         subject = reload_subject(directory, model)
         step(f"verifying in {', '.join(('onnxruntime', *runtimes))}")

@@ -91,7 +91,7 @@ def export_settings(options: OnnxOptions) -> ds.ExportSettings:
     return ds.ExportSettings(**asdict(options))
 
 
-def export_named(subject: Subject, path: Path, options: OnnxOptions) -> Document:
+def export_named(subject: Subject, path: Path, settings: ds.ExportSettings) -> Document:
     """Export and verify; return what the receipt says of it.
 
     Raises:
@@ -99,7 +99,7 @@ def export_named(subject: Subject, path: Path, options: OnnxOptions) -> Document
         ParityError: onnxruntime computes something else.
     """
     with _own_words():
-        result = export_with(export_settings(options), subject.model, path, subject.inputs)
+        result = export_with(settings, subject.model, path, subject.inputs)
     return export_document(result)
 
 

@@ -10,7 +10,6 @@ from dynsurgeon.errors import ParityError
 from dynsurgeon.export import ExportResult, verify_onnx
 from dynsurgeon.export.result import RuntimeProof
 from dynsurgeon.recipe import recipe_of
-from dynsurgeon.runtimes.table import find_runtimes
 
 from ..output import ONNX
 from .loading import Subject
@@ -27,8 +26,7 @@ def verify_directory(
         runtimes: Runtimes beside onnxruntime in which it is compared too.
 
     Raises:
-        ConfigError: A runtime is unknown, or not installed.
-        RuntimeRefusalError: One can't load or run the file.
+        RuntimeRefusalError: A runtime can't load or run the file.
         ParityError: The file computes something else.
         StorageError: The file can't be read as ONNX.
     """
@@ -39,7 +37,6 @@ def verify_directory(
         "onnx": None,
     }
     path = directory / ONNX
-    find_runtimes(runtimes)
     if not path.exists():
         return document
     result = verify_onnx(subject.model, path, subject.inputs, runtimes=runtimes)
