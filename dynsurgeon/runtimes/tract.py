@@ -37,7 +37,7 @@ RUNTIME = Runtime(
     name="tract",
     summary="tract on the CPU, one thread",
     install="pip install 'dynsurgeon[tract]'",
-    target="portable",
+    target="onnxruntime",
     version=lambda: package_version("tract"),
     load=load,
 )
