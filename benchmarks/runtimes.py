@@ -78,10 +78,18 @@ def measure(subject: str, folder: Path, options: argparse.Namespace) -> None:
 
 
 def networks(name: str, what: str) -> tuple[nn.Module, nn.Module]:
-    """Return a static network and its dynamic form."""
+    """Return a static network and its dynamic form, whose kernels differ.
+
+    Of equal ones a runtime may run a single one, as OpenVINO does.
+    """
     torch.manual_seed(0)
     static = getattr(torchvision.models, name)(weights=None).eval()
-    return static, ds.convert(static, torch.randn(1, *SIZE), CONFIGS[what])
+    dynamic = ds.convert(static, torch.randn(1, *SIZE), CONFIGS[what])
+    with torch.no_grad():
+        for layer in dynamic.modules():
+            if isinstance(layer, ds.DynamicConv):
+                layer.weight.add_(1e-3 * layer.weight.std() * torch.randn_like(layer.weight))
+    return static, dynamic
 
 
 def report(
