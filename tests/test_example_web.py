@@ -44,7 +44,8 @@ def site(tmp_path: Path) -> Iterator[str]:
 
 def normalized(photo: Tensor) -> Tensor:
     mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
-    return ((photo / 255).permute(1, 2, 0) - mean).div(deviation).permute(2, 0, 1)[None]
+    pixels: Tensor = ((photo / 255).permute(1, 2, 0) - mean) / deviation
+    return pixels.permute(2, 0, 1)[None]
 
 
 @pytest.mark.slow
