@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ParityError,
         PatternError,
         RestoreError,
+        RuntimeRefusalError,
         StorageError,
         SurgeryError,
         TrainingError,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from dynsurgeon.export import ExportCheck, ExportResult, export_onnx, verify_onnx
-    from dynsurgeon.export.result import Timings
+    from dynsurgeon.export.result import RuntimeProof, Timings
     from dynsurgeon.operators import (
         ActivationForm,
         ActivationLayer,
@@ -110,6 +111,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "ParityError",
         "PatternError",
         "RestoreError",
+        "RuntimeRefusalError",
         "StorageError",
         "SurgeryError",
         "TrainingError",
@@ -122,7 +124,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "export_onnx",
         "verify_onnx",
     ),
-    "export.result": ("Timings",),
+    "export.result": ("RuntimeProof", "Timings"),
     "operators": (
         "ActivationForm",
         "ActivationLayer",
@@ -281,6 +283,8 @@ __all__ = [
     "Receipt",
     "Recipe",
     "RestoreError",
+    "RuntimeProof",
+    "RuntimeRefusalError",
     "ScaleConfig",
     "Score",
     "Setup",

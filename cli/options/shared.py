@@ -51,6 +51,18 @@ Callable = Annotated[
 ]
 
 
+Runtimes = Annotated[
+    list[str],
+    Option(
+        "--runtime",
+        metavar="openvino|tract|web",
+        help="Prove the file in this runtime too, in a process of its own. Can be repeated.",
+        rich_help_panel=ONNX,
+        show_default=False,
+    ),
+]
+
+
 @dataclass(frozen=True)
 class ModelOptions:
     """Which network, with which weights, on which inputs."""
@@ -272,3 +284,17 @@ class OnnxOptions:
             show_default=False,
         ),
     ] = None
+    target: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            help="What the file is for, instead of --form: onnxruntime, openvino, web, tensorrt, "
+            "portable (any runtime) or this-cpu (onnxruntime on CPUs like this one alone).",
+            rich_help_panel=ONNX,
+            show_default=False,
+        ),
+    ] = None
+    runtimes: Runtimes = ()  # type: ignore[assignment] # none, in a form that nobody can add to
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "runtimes", tuple(self.runtimes))

@@ -78,6 +78,54 @@ class ExportCheck:
 
 
 @dataclass(frozen=True)
+class RuntimeProof:
+    """How well a file agrees with torch in a runtime beside onnxruntime.
+
+    Attributes:
+        name: The runtime.
+        version: Its version.
+        checks: Every comparison.
+    """
+
+    name: str
+    version: str
+    checks: tuple[ExportCheck, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every comparison stayed within the tolerance."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def max_abs(self) -> float:
+        """Largest difference of all comparisons."""
+        return max((check.max_abs for check in self.checks), default=0.0)
+
+    @property
+    def max_rel(self) -> float:
+        """Largest relative difference of all comparisons."""
+        return max((check.max_rel for check in self.checks), default=0.0)
+
+    def __str__(self) -> str:
+        word = "passed" if self.passed else "FAILED"
+        return (
+            f"{self.name} {self.version} {word}: max rel {self.max_rel:.3g} "
+            f"in {len(self.checks)} checks"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the proof as plain JSON values."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "passed": self.passed,
+            "max_abs": self.max_abs,
+            "max_rel": self.max_rel,
+            "checks": [check.to_dict() for check in self.checks],
+        }
+
+
+@dataclass(frozen=True)
 class ExportResult:
     """A written ONNX file and how well it was found to agree with torch.
 
@@ -92,6 +140,8 @@ class ExportResult:
         rounding: What the file is rounded to on purpose: banks in ``"half"`` precision or
             ``"int8"``, or ``"fp16"`` for all of it; None for the precision of the network.
         timings: By what the form was chosen, if that was measured.
+        target: What the file was written for, if a target was named.
+        runtimes: How it does in the runtimes that were asked for beside onnxruntime.
     """
 
     path: Path
@@ -103,11 +153,14 @@ class ExportResult:
     checks: tuple[ExportCheck, ...]
     rounding: Rounding | None = None
     timings: Timings | None = None
+    target: str | None = None
+    runtimes: tuple[RuntimeProof, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether every comparison stayed within the tolerance."""
-        return all(check.passed for check in self.checks)
+        """Whether every comparison stayed within the tolerance, in every runtime."""
+        elsewhere = all(proof.passed for proof in self.runtimes)
+        return elsewhere and all(check.passed for check in self.checks)
 
     @property
     def half(self) -> bool:
@@ -116,12 +169,12 @@ class ExportResult:
 
     @property
     def max_abs(self) -> float:
-        """Largest difference of all comparisons."""
+        """Largest difference of all comparisons in onnxruntime."""
         return max((check.max_abs for check in self.checks), default=0.0)
 
     @property
     def max_rel(self) -> float:
-        """Largest relative difference of all comparisons."""
+        """Largest relative difference of all comparisons in onnxruntime."""
         return max((check.max_rel for check in self.checks), default=0.0)
 
     @property
@@ -143,7 +196,8 @@ class ExportResult:
             f"{self.path} {word}: max abs {self.max_abs:.3g}, max rel {self.max_rel:.3g} "
             f"in {len(self.checks)} checks, form {self.form}, opset {self.opset}"
         )
-        return "\n".join([line, *(f"note: {note}" for note in self.notes)])
+        proofs = (str(proof) for proof in self.runtimes)
+        return "\n".join([line, *proofs, *(f"note: {note}" for note in self.notes)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain JSON values."""
@@ -152,6 +206,7 @@ class ExportResult:
             "passed": self.passed,
             "max_abs": self.max_abs,
             "max_rel": self.max_rel,
+            "target": self.target,
             "form": self.form,
             "rounding": self.rounding,
             "half": self.half,
@@ -161,6 +216,7 @@ class ExportResult:
             "inputs": {name: list(shape) for name, shape in self.inputs.items()},
             "outputs": {name: list(shape) for name, shape in self.outputs.items()},
             "checks": [check.to_dict() for check in self.checks],
+            "runtimes": [proof.to_dict() for proof in self.runtimes],
             "notes": list(self.notes),
         }
 
