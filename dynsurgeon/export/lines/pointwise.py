@@ -26,8 +26,10 @@ ALIGNMENT = 4
 
 def obstacle(site: LinesSite) -> str | None:
     """Say why this form can't stand here, or None."""
-    if site.pieces != 2 or site.spatial != 2:
-        return "needs two lines on a map of two axes"
+    if site.pieces != 2 or site.spatial != 2 or site.kinds != "ab":
+        return "needs two lines of one channel on a map of two axes"
+    if site.gain is not None:
+        return "takes no gain"
     channels = None if site.x.shape is None else site.x.shape[1]
     if site.width != channels or site.width % ALIGNMENT:
         return f"needs lines a channel, and a multiple of {ALIGNMENT} channels"
