@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +105,7 @@ class DynamicLayer(nn.Module):
             gradients and `balance_banks` rest on it.
     """
 
-    sums_to_one: ClassVar[bool] = False
+    sums_to_one: bool = False
 
     # deciding
 

@@ -70,6 +70,7 @@ class DynamicReLU(ActivatingLayer):
 
     Attributes:
         weight: Of a PReLU with slopes above 1 the slopes, which go on being trained; else None.
+        shift: How many channels further on each line reads a second one; None if it reads none.
 
     Shape:
         ``(N, C, *spatial)`` with 0 to 3 spatial axes, to the same.
@@ -78,6 +79,7 @@ class DynamicReLU(ActivatingLayer):
     per_channel: ClassVar[bool]
     start_scale: ClassVar[float] = 1.0
     default_config: ClassVar[type[LinesConfig]] = DynamicReLUConfig
+    shift: int | None = None
     alpha: Tensor
     beta: Tensor
     weight: nn.Parameter | None
@@ -189,6 +191,10 @@ class DynamicReLU(ActivatingLayer):
         """Return ``max_k(a_k x + b_k)``."""
         if (lines := _forced.get()) is not None:
             return lines(self, x)
+        return self.compute_lines(x)
+
+    def compute_lines(self, x: Tensor) -> Tensor:
+        """Compute the maximum of lines here, whatever `forced_lines` says."""
         slopes, offsets = self.coefficients(x)
         return maximum_of_lines(x, slopes, offsets)
 

@@ -31,12 +31,16 @@ class ShiftMax(DynamicReLU):
         """Two slopes a piece, and an offset if there are any."""
         return (2 if self.config.lambda_b == 0 else 3) * self.pieces
 
-    def maximum_of_lines(self, x: Tensor) -> Tensor:
-        """Return ``max_k(a_k x + c_k shifted + b_k)``."""
+    @property
+    def shift(self) -> int:  # type: ignore[override]
+        """How many channels further on the second term of each line is: C / G."""
+        return max(self.channels // self.config.groups, 1)
+
+    def compute_lines(self, x: Tensor) -> Tensor:
         by_slope, by_far, *by_offset = self.deltas(x)
         own = beside(x, self.alpha + self.config.lambda_a * by_slope)
         far = beside(x, self.config.lambda_a * by_far)
-        shifted = torch.roll(x, -max(self.channels // self.config.groups, 1), 1)
+        shifted = torch.roll(x, -self.shift, 1)
         lines = [a * x + c * shifted for a, c in zip(own, far, strict=True)]
         for delta in by_offset:
             offsets = beside(x, self.beta + self.config.lambda_b * delta)
