@@ -99,8 +99,8 @@ def draw(path: Path) -> None:
     draw_cost(macs, macs_before, macs_after, colours)
     draw_parity(parity, sites, worst)
     total = [millions(sum(n)) for n in (params_before, params_after, macs_before, macs_after)]
-    tidy(params, f"parameters of each call site: {total[0]} → {total[1]} in all")
-    tidy(macs, f"multiply-adds: {total[2]} → {total[3]} in all")
+    tidy(params, f"parameters of each call site, log scale: {total[0]} → {total[1]} in all")
+    tidy(macs, f"multiply-adds, log scale: {total[2]} → {total[3]} in all")
     tidy(
         parity,
         "largest difference from the original at the site, eval and train mode "
