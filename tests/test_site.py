@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from api_pages import PAGES, check_pages, overview
-from site_links import INLINE_NAME, LINK, name_link, page_link, root_link
+from site_links import CELL, INLINE_NAME, LINK, name_link, page_link, root_link, table_cell
 
 import dynsurgeon as ds
 
@@ -74,6 +74,18 @@ def test_a_link_of_a_document_of_the_root() -> None:
 def test_public_names_become_links(text: str, linked: bool) -> None:
     html = f"<code>{text}</code>"
     assert (INLINE_NAME.sub(name_link, html) != html) is linked
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("1M -&gt; 2M", "1M&nbsp;→&nbsp;2M"),
+        ("(2, 3)", "(2,&nbsp;3)"),
+        ("a stem, two maps", "a stem, two maps"),
+    ],
+)
+def test_numbers_in_tables_stay_on_a_line(text: str, shown: str) -> None:
+    assert CELL.sub(table_cell, f"<td>{text}</td>") == f"<td>{shown}</td>"
 
 
 class Requests(HTMLParser):
