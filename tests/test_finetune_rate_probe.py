@@ -151,7 +151,7 @@ def test_a_run_trains_at_the_chosen_rates_and_goes_on_with_them(
     assert same_tensors(whole.model, by_hand.model)
     with pytest.raises(KeyboardInterrupt):
         ds.finetune(dynamic_net(), blobs(), settings, checkpoints=tmp_path, listener=Stop())
-    monkeypatch.setattr(rate_probe, "_Trial", None)  # nothing is tried again
+    monkeypatch.setattr(rate_probe, "_ShortRuns", None)  # nothing is tried again
     resumed = ds.finetune(dynamic_net(), blobs(), settings, checkpoints=tmp_path, resume=True)
     assert same_tensors(whole.model, resumed.model)
     assert whole.to_dict() == resumed.to_dict()

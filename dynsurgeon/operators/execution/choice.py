@@ -39,7 +39,7 @@ FEW_SAMPLES = 4
 
 
 @dataclass(frozen=True)
-class Case:
+class Workload:
     """What the choice looks at."""
 
     x: Tensor
@@ -103,26 +103,26 @@ class Rule:
     """A form and when it runs."""
 
     form: Form
-    when: Callable[[Case], bool]
+    when: Callable[[Workload], bool]
 
 
 LEAN = (
-    Rule(LEAN_FORMS["folded"], lambda case: case.batch == 1),
-    Rule(LEAN_FORMS["pointwise"], lambda case: case.pointwise and case.channels_last),
-    Rule(LEAN_FORMS["folded"], lambda case: case.pointwise and case.batch < FEW_SAMPLES),
-    Rule(LEAN_FORMS["tiled"], lambda case: case.pointwise),
-    Rule(LEAN_FORMS["separate"], lambda case: case.large_map and case.worth_a_call),
-    Rule(LEAN_FORMS["folded"], lambda case: case.large_map or case.cheap_to_mix),
-    Rule(LEAN_FORMS["tiled"], lambda case: case.worth_tiles and not case.channels_last),
-    Rule(LEAN_FORMS["outputs"], lambda case: case.dense_image),
-    Rule(plain.stacked, lambda case: True),
+    Rule(LEAN_FORMS["folded"], lambda work: work.batch == 1),
+    Rule(LEAN_FORMS["pointwise"], lambda work: work.pointwise and work.channels_last),
+    Rule(LEAN_FORMS["folded"], lambda work: work.pointwise and work.batch < FEW_SAMPLES),
+    Rule(LEAN_FORMS["tiled"], lambda work: work.pointwise),
+    Rule(LEAN_FORMS["separate"], lambda work: work.large_map and work.worth_a_call),
+    Rule(LEAN_FORMS["folded"], lambda work: work.large_map or work.cheap_to_mix),
+    Rule(LEAN_FORMS["tiled"], lambda work: work.worth_tiles and not work.channels_last),
+    Rule(LEAN_FORMS["outputs"], lambda work: work.dense_image),
+    Rule(plain.stacked, lambda work: True),
 )  # fmt: skip
 """On a CPU in float32 or float64, with an autograd that needs no plain operators."""
 
 PLAIN = (
-    Rule(plain.averaged, lambda case: case.batch == 0),
-    Rule(plain.grouped, lambda case: case.batch == 1 or case.places >= LARGE_MAP),
-    Rule(plain.stacked, lambda case: True),
+    Rule(plain.averaged, lambda work: work.batch == 0),
+    Rule(plain.grouped, lambda work: work.batch == 1 or work.places >= LARGE_MAP),
+    Rule(plain.stacked, lambda work: True),
 )
 """Everywhere else."""
 
@@ -132,12 +132,12 @@ def choose(x: Tensor, pi: Tensor, weight: Tensor, geometry: ConvGeometry) -> For
     # Under export the batch is symbolic: any question about it would fix it in the graph.
     if is_exporting():
         return plain.stacked
-    case = Case(x, weight, geometry)
-    rules = LEAN if _lean_applies(case) and not needs_plain_operators(x, pi, weight) else PLAIN
-    return next(rule.form for rule in rules if rule.when(case))
+    work = Workload(x, weight, geometry)
+    rules = LEAN if _lean_applies(work) and not needs_plain_operators(x, pi, weight) else PLAIN
+    return next(rule.form for rule in rules if rule.when(work))
 
 
-def _lean_applies(case: Case) -> bool:
-    measured = case.x.device.type == "cpu" and case.x.dtype in (torch.float32, torch.float64)
-    same = case.x.dtype == case.weight.dtype
-    return measured and same and case.batch > 0 and case.geometry.symmetric(case.weight.shape[3:])
+def _lean_applies(work: Workload) -> bool:
+    measured = work.x.device.type == "cpu" and work.x.dtype in (torch.float32, torch.float64)
+    same = work.x.dtype == work.weight.dtype
+    return measured and same and work.batch > 0 and work.geometry.symmetric(work.weight.shape[3:])

@@ -26,7 +26,7 @@ from dynsurgeon.surgery.sites.survey import Survey
 
 
 @dataclass
-class Case:
+class Context:
     """What the rules know beside the candidate itself."""
 
     config: SurgeryConfig
@@ -42,7 +42,7 @@ def judge_candidates(
 ) -> None:
     """Set the `reason` of every candidate that has to stay static."""
     convs = [c for c in candidates if c.sites and c.is_convolution]
-    case = Case(
+    context = Context(
         config=config,
         survey=survey,
         stem=convs[0] if convs else None,
@@ -53,7 +53,7 @@ def judge_candidates(
     for candidate in candidates:
         rules = CONVOLUTION_RULES if candidate.is_convolution else ACTIVATION_RULES
         for rule in (*COMMON_RULES, *rules):
-            candidate.reason = candidate.reason or rule(candidate, case)
+            candidate.reason = candidate.reason or rule(candidate, context)
 
 
 def activation_form(candidate: Candidate) -> ActivationForm:
@@ -70,38 +70,38 @@ def activation_form(candidate: Candidate) -> ActivationForm:
     return describe_function(name)
 
 
-def _left_alone(candidate: Candidate, case: Case) -> str | None:
-    if getattr(case.config, candidate.role) is not None:
+def _left_alone(candidate: Candidate, context: Context) -> str | None:
+    if getattr(context.config, candidate.role) is not None:
         return None
     what = "convolutions" if candidate.is_convolution else "activations"
     return f"{what} are left alone ({candidate.role}=None)"
 
 
-def _not_selected(candidate: Candidate, case: Case) -> str | None:
-    for pattern in case.config.exclude:
+def _not_selected(candidate: Candidate, context: Context) -> str | None:
+    for pattern in context.config.exclude:
         if matches(pattern, candidate):
             return f"excluded by {pattern!r}"
-    include = case.config.include
+    include = context.config.include
     if include and not any(matches(pattern, candidate) for pattern in include):
         return "not included"
     return None
 
 
-def _not_real(candidate: Candidate, case: Case) -> str | None:
+def _not_real(candidate: Candidate, context: Context) -> str | None:
     for execution in (e for site in candidate.sites for e in site.executions):
         if not execution.dtype.is_floating_point:
             return f"computes in {str(execution.dtype).removeprefix('torch.')}, not in real numbers"
     return None
 
 
-def _stem(candidate: Candidate, case: Case) -> str | None:
-    if not case.config.skip_stem or names_exactly(case.config.include, candidate):
+def _stem(candidate: Candidate, context: Context) -> str | None:
+    if not context.config.skip_stem or names_exactly(context.config.include, candidate):
         return None
-    return "is the stem, the first convolution" if candidate is case.stem else None
+    return "is the stem, the first convolution" if candidate is context.stem else None
 
 
-def _on_points(candidate: Candidate, case: Case) -> str | None:
-    if not case.config.skip_points or names_exactly(case.config.include, candidate):
+def _on_points(candidate: Candidate, context: Context) -> str | None:
+    if not context.config.skip_points or names_exactly(context.config.include, candidate):
         return None
     shapes = [e.input_shape[2:] for site in candidate.sites for e in site.executions]
     if shapes and all(set(shape) <= {1} for shape in shapes):
@@ -109,9 +109,9 @@ def _on_points(candidate: Candidate, case: Case) -> str | None:
     return None
 
 
-def _patchify(candidate: Candidate, case: Case) -> str | None:
+def _patchify(candidate: Candidate, context: Context) -> str | None:
     module = candidate.module
-    if not case.config.skip_patchify or names_exactly(case.config.include, candidate):
+    if not context.config.skip_patchify or names_exactly(context.config.include, candidate):
         return None
     if not isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
         return None
@@ -121,21 +121,21 @@ def _patchify(candidate: Candidate, case: Case) -> str | None:
     return None
 
 
-def _frozen(candidate: Candidate, case: Case) -> str | None:
+def _frozen(candidate: Candidate, context: Context) -> str | None:
     """Leave a convolution alone that is not to learn: its bank would cost, and stay as it starts.
 
     So the fixed convolution in the head of a detector, which takes an expectation. Where nothing at
     all trains, the model was frozen for the time being, and its sites are as good as any.
     """
-    if not case.config.skip_frozen or names_exactly(case.config.include, candidate):
+    if not context.config.skip_frozen or names_exactly(context.config.include, candidate):
         return None
     parameters = _own_parameters(candidate)
-    if case.trains and parameters and not any(p.requires_grad for p in parameters):
+    if context.trains and parameters and not any(p.requires_grad for p in parameters):
         return "is frozen, in a model that trains (skip_frozen=False converts it)"
     return None
 
 
-def _reparametrized(candidate: Candidate, case: Case) -> str | None:
+def _reparametrized(candidate: Candidate, context: Context) -> str | None:
     module = candidate.module
     if module is None:
         return None
@@ -148,25 +148,25 @@ def _reparametrized(candidate: Candidate, case: Case) -> str | None:
     return None
 
 
-def _weight_used_elsewhere(candidate: Candidate, case: Case) -> str | None:
+def _weight_used_elsewhere(candidate: Candidate, context: Context) -> str | None:
     if candidate.module is None:
         return None
     for name, parameter in candidate.module.named_parameters(recurse=False):
-        if len(case.parameter_users[id(parameter)]) > 1:
+        if len(context.parameter_users[id(parameter)]) > 1:
             return f"shares its {name} with another module"
-        if id(parameter) in case.survey.foreign_reads:
+        if id(parameter) in context.survey.foreign_reads:
             return f"its {name} is read outside its own forward"
     return None
 
 
-def _extra_arguments(candidate: Candidate, case: Case) -> str | None:
+def _extra_arguments(candidate: Candidate, context: Context) -> str | None:
     if any(e.extra_arguments for site in candidate.sites for e in site.executions):
         return "is not called with just its input, by position"
     return None
 
 
-def _not_for_operator(candidate: Candidate, case: Case) -> str | None:
-    settings = site_settings(candidate, case.config)
+def _not_for_operator(candidate: Candidate, context: Context) -> str | None:
+    settings = site_settings(candidate, context.config)
     layer = site_layer(candidate, settings)
     if layer is None:
         return f"the operator {operator_of(settings).name} has no form of {candidate.operation}"
@@ -179,7 +179,7 @@ def _not_for_operator(candidate: Candidate, case: Case) -> str | None:
         return str(error)
 
 
-def _channels(candidate: Candidate, case: Case) -> str | None:
+def _channels(candidate: Candidate, context: Context) -> str | None:
     executions = [e for site in candidate.sites for e in site.executions]
     if any(len(e.input_shape) < 2 for e in executions):
         return "its input has no channel axis"
@@ -193,13 +193,13 @@ def _channels(candidate: Candidate, case: Case) -> str | None:
     return "its input has no channels" if 0 in widths else None
 
 
-def _no_batch(candidate: Candidate, case: Case) -> str | None:
-    alone = _has_no_batch(candidate) if candidate.is_convolution else case.unbatched
+def _no_batch(candidate: Candidate, context: Context) -> str | None:
+    alone = _has_no_batch(candidate) if candidate.is_convolution else context.unbatched
     return "runs without a batch axis: give the example inputs one" if alone else None
 
 
-def _first_axis(candidate: Candidate, case: Case) -> str | None:
-    inputs = case.survey.inputs
+def _first_axis(candidate: Candidate, context: Context) -> str | None:
+    inputs = context.survey.inputs
     if inputs.get("train", inputs["eval"]) is inputs["eval"]:
         return None  # train mode did not run on a doubled batch
     first = {e.mode: e.input_shape for s in candidate.sites for e in reversed(s.executions)}
@@ -208,13 +208,13 @@ def _first_axis(candidate: Candidate, case: Case) -> str | None:
     return None
 
 
-def _hooked(candidate: Candidate, case: Case) -> str | None:
+def _hooked(candidate: Candidate, context: Context) -> str | None:
     if candidate.rewritten and candidate.module is not None and has_hooks(candidate.module):
         return "has hooks and is called at several places"
     return None
 
 
-Rule = Callable[[Candidate, Case], str | None]
+Rule = Callable[[Candidate, Context], str | None]
 
 COMMON_RULES: tuple[Rule, ...] = (_left_alone, _not_selected, _not_real, _reparametrized)
 CONVOLUTION_RULES: tuple[Rule, ...] = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from dynsurgeon.training.finetune.run import Run, progress_from
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 from dynsurgeon.training.finetune.setup import describe
 from dynsurgeon.training.finetune.twin import static_twin
+from dynsurgeon.training.finetune.verdict import verdict_on
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -162,7 +164,7 @@ def _result(
     if progress.calibration is not None:  # by the first process, or before the run was resumed
         mark_fitted(models["dynamic"])
     cost = _cost(run, models)
-    return FinetuneResult(
+    result = FinetuneResult(
         model=models["dynamic"],
         best_epoch=progress.best,
         val=scores,
@@ -183,6 +185,7 @@ def _result(
             *_cost_notes(cost),
         ),
     )
+    return replace(result, verdict=verdict_on(result))
 
 
 def _cost(run: Run, models: dict[str, nn.Module]) -> Cost | None:

@@ -64,8 +64,8 @@ def probe_rates(
         return {}
     found = {}
     for name, model in models.items():
-        trial = _Trial(model.to(engine.device), data, settings, sharing, engine)
-        found[name] = trial.probe(name, listener)
+        runs = _ShortRuns(model.to(engine.device), data, settings, sharing, engine)
+        found[name] = runs.probe(name, listener)
         listener.probed(name, found[name])
     return found
 
@@ -88,7 +88,7 @@ def choose(losses: Tensor) -> int:
     raise AssertionError("the best rate is as good as itself")
 
 
-class _Trial:
+class _ShortRuns:
     """The short runs of one network, all on the same batches."""
 
     def __init__(

@@ -140,6 +140,8 @@ class FinetuneResult:
         rates: Each arm's largest learning rate.
         probes: How it was chosen, where it was.
         notes: What a reader should know.
+        verdict: What the gain is worth, and where there is none the likely reason; None without a
+            twin.
     """
 
     model: nn.Module
@@ -157,6 +159,7 @@ class FinetuneResult:
     rates: dict[str, float] = field(default_factory=dict)
     probes: dict[str, RateProbe] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
+    verdict: str | None = None
 
     @property
     def gain_per_percent(self) -> float | None:
@@ -176,6 +179,7 @@ class FinetuneResult:
             "parameters": dict(self.parameters),
             "cost": None if self.cost is None else asdict(self.cost),
             "gain_per_percent": self.gain_per_percent,
+            "verdict": self.verdict,
             "rates": dict(self.rates),
             "probes": {name: probe.to_dict() for name, probe in self.probes.items()},
             "history": [asdict(epoch) for epoch in self.history],
@@ -190,6 +194,8 @@ class FinetuneResult:
         if self.gain is not None:
             lines[0] += f"; static twin {self.val['static'].accuracy:.2%}"
             lines.append(f"gain {self.gain}")
+        if self.verdict is not None:
+            lines.append(self.verdict)
         if self.cost is not None:
             lines.append(str(self.cost))
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])

@@ -15,9 +15,9 @@ from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.evaluate import evaluate
 from dynsurgeon.training.finetune.listener import Listener
 from dynsurgeon.training.finetune.loading import Sharing, steps_an_epoch, training_batches
-from dynsurgeon.training.finetune.meter import Meter
 from dynsurgeon.training.finetune.results import Epoch, Gain, RateProbe, Score
 from dynsurgeon.training.finetune.settings import FinetuneSettings
+from dynsurgeon.training.finetune.tally import Tally
 from dynsurgeon.training.report import AttentionReport
 
 CHECK_EVERY = 20
@@ -67,7 +67,7 @@ class Run:
         count: int = len(data.train)  # type: ignore[arg-type]
         self.steps = steps_an_epoch(count, settings.batch)
         share = settings.batch // self.sharing.world
-        self.meters = {arm.name: Meter(share) for arm in arms}
+        self.tallies = {arm.name: Tally(share) for arm in arms}
         self.kept: dict[str, State] = {}
         self.progress = Progress(Score(math.inf, 0.0))
         self.check_every = 1 if self.accelerator.device.type == "cpu" else CHECK_EVERY
@@ -100,7 +100,7 @@ class Run:
             self.folder.read_best(name)  # or its loss would be told at the very end
         for arm in self.arms:
             arm.load_state_dict(state["arms"][arm.name])
-            self.meters[arm.name].load_state_dict(state["meters"][arm.name])
+            self.tallies[arm.name].load_state_dict(state["meters"][arm.name])
         self.listener.started(self.progress.before, self.steps, self.settings.epochs)
         for epoch in self.progress.history:
             self.listener.epoch(epoch)
@@ -123,26 +123,26 @@ class Run:
         for parts in batches:
             step = progress.epoch * self.steps + progress.batch
             for arm in self.arms:
-                self.meters[arm.name].add(arm.train_step(parts, step))
+                self.tallies[arm.name].add(arm.train_step(parts, step))
             progress.batch += 1
             last = progress.batch == self.steps
             due = settings.save_every and (step + 1) % settings.save_every == 0
             if last or due or progress.batch % self.check_every == 0:
                 self._check_losses()
-                self.listener.step(step + 1, self.meters["dynamic"].mean_loss)
+                self.listener.step(step + 1, self.tallies["dynamic"].mean_loss)
             if due and not last:
                 self._save()
         self._end_epoch()
 
     def _check_losses(self) -> None:
         for arm in self.arms:
-            if not self.meters[arm.name].flush():
+            if not self.tallies[arm.name].flush():
                 self._diverged(arm, "its loss is no finite number")
 
     def _end_epoch(self) -> None:
         lag = self._fit_statistics()
         scores, _ = self._evaluate(self.arms)
-        train = {arm.name: self.meters[arm.name].score(self.accelerator) for arm in self.arms}
+        train = {arm.name: self.tallies[arm.name].score(self.accelerator) for arm in self.arms}
         progress, schedule = self.progress, self.arms[0].temperature
         progress.epoch, progress.batch = progress.epoch + 1, 0
         for arm in self.arms:
@@ -198,9 +198,9 @@ class Run:
             if not _finite(states[arm.name]["model"]):
                 self._diverged(arm, "its weights are no finite numbers")
         if self.main:
-            meters = {name: meter.state_dict() for name, meter in self.meters.items()}
+            tallies = {name: tally.state_dict() for name, tally in self.tallies.items()}
             self.folder.write_last(
-                {"progress": asdict(self.progress), "arms": states, "meters": meters}
+                {"progress": asdict(self.progress), "arms": states, "meters": tallies}
             )
         self.accelerator.wait_for_everyone()
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from dynsurgeon.training.finetune.results import Score
 
 
-class Meter:
+class Tally:
     """Sums an arm's losses and correct answers; reads them from the device now and then.
 
     Args:
