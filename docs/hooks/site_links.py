@@ -25,6 +25,7 @@ ROOT_PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
 }
+WIDE = ("collections.md", "models.md")
 LINK = re.compile(r"\[([^\]]+)\]\(([^)\s:#]+)(#[^)\s]*)?\)")
 INLINE_NAME = re.compile(r"<code>(ds\.)?(\w+)(\([^<]*\))?</code>(?!</a>|</autoref>)")
 
@@ -89,8 +90,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, config: MkDocsConfig, **_: Any) -> str:
-    """Bring the links of a page into the site's form."""
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
+    """Bring the links of a page into the site's form, and give wide tables the width of the page."""
+    if page.file.src_uri in WIDE:
+        page.meta["hide"] = ["toc"]
     return LINK.sub(lambda link: page_link(link, config.repo_url or ""), markdown)
 
 
