@@ -91,7 +91,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
-    """Bring the links of a page into the site's form, and give wide tables the width of the page."""
+    """Bring the links of a page into the site's form, and give wide tables the whole width."""
     if page.file.src_uri in WIDE:
         page.meta["hide"] = ["toc"]
     return LINK.sub(lambda link: page_link(link, config.repo_url or ""), markdown)
