@@ -81,7 +81,10 @@ PAGES = (
         "export",
         "Export to ONNX",
         "A file gets its name when onnxruntime has given the network's numbers with it.",
-        ("export", "export.result", "workflow.export_settings"),
+        (
+            *("export", "export.result", "workflow.export_settings"),
+            *("quantization.quantize", "quantization.compare"),
+        ),
     ),
     ApiPage(
         "train",
