@@ -199,6 +199,7 @@ def _write(
         "config": recipe_of(model).config,
         "function": FUNCTION,
         "costs": _costs(before.get("costs"), model),
+        "sites": before.get("sites"),
         "torch": None,
         "onnx": read_receipt(target).get("onnx") if same else None,
         "agreement": None,

@@ -10,7 +10,7 @@ effect, and is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,9 @@ class CondConv(BankLayer):
         """Return the weights of all kernels ``(N, K)``, summing to 1; the first may be below 0."""
         others = torch.sigmoid(self.routing(global_average(x)))
         return torch.cat([1 - others.sum(1, keepdim=True), others], dim=1)
+
+    def signals(self, x: Tensor) -> Mapping[str, Tensor]:
+        return {"kernels": self.weights(x)}
 
     def heads(self) -> Iterable[Head]:
         yield Head(self.routing, ROUTING_REACH)

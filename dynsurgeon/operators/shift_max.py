@@ -10,6 +10,7 @@ its formula, and starts some layers at ``c = 1``, which no pretrained activation
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -42,6 +43,16 @@ class ShiftMax(DynamicReLU):
             offsets = beside(x, self.beta + self.config.lambda_b * delta)
             lines = [y + b for y, b in zip(lines, offsets, strict=True)]
         return upper_of(lines)
+
+    def signals(self, x: Tensor) -> Mapping[str, Tensor]:
+        by_slope, by_far, *by_offset = self.deltas(x)
+        reach = self.config.lambda_a
+        offsets = {"offsets": self.beta + self.config.lambda_b * each for each in by_offset}
+        own = self.alpha + reach * by_slope
+        return {"slopes": own, "slopes of another channel": reach * by_far, **offsets}
+
+    def curves(self, x: Tensor, signals: Mapping[str, Tensor]) -> Tensor | None:
+        return None  # each output is one of two channels
 
     def added_multiply_adds(self, taken: Shape, given: Shape) -> int:
         second = self.pieces * self.channels * math.prod(taken[2:])

@@ -134,7 +134,7 @@ def summarize(
     idle = [
         f"{name} did not run on these batches" for name in convolutions if name not in attention
     ]
-    sites = (_describe(name, convolutions[name], pi) for name, pi in attention.items())
+    sites = (describe(name, convolutions[name], pi) for name, pi in attention.items())
     return AttentionReport(tuple(sites), samples, (*notes, *idle))
 
 
@@ -173,7 +173,8 @@ def kernel_spread(bank: Tensor) -> float:
     return float(deviation / scale) if scale > 0 else (math.inf if deviation > 0 else 0.0)
 
 
-def _describe(name: str, conv: KernelMixture, pi: Tensor) -> SiteAttention:
+def describe(name: str, conv: KernelMixture, pi: Tensor) -> SiteAttention:
+    """Describe the attention ``(N, K)`` that one convolution gave."""
     leads = torch.bincount(pi.argmax(1), minlength=conv.experts) / len(pi)
     return SiteAttention(
         name=name,
