@@ -19,7 +19,7 @@ ROOMS = (
     *("surgery", "surgery.sites", "surgery.owners", "surgery.cut", "surgery.decide"),
     *("proof", "tensor_file", "storage", "export"),
     *("budgets", "planning", "conversion"),  # these two join surgery and budgets
-    *("bench", "training", "training.finetune", "workflow"),
+    *("bench", "training", "training.finetune", "workflow", "inspection", "reports"),
     "__init__",
     *("cli.render", "cli.output", "cli.options", "cli.work", "cli.commands", "cli"),
     "__main__",

@@ -11,7 +11,7 @@ from dynsurgeon.errors import ConfigError
 
 from ..options.budget import BudgetOptions
 from ..options.settings import surgery_config
-from ..options.shared import Force, Json, ModelOptions, OnnxOptions, SurgeryOptions
+from ..options.shared import Force, Json, ModelOptions, OnnxOptions, Report, SurgeryOptions
 from ..options.training import Normalize
 from ..output import check_free, default_directory, staged_directory
 from ..render import print_json, say, steps
@@ -20,7 +20,7 @@ EXAMPLES = (
     "dynsurgeon convert resnet18",
     "dynsurgeon convert resnet50 --weights random --experts 8 --exclude 'layer1.*' -o out",
     "dynsurgeon convert timm:mobilenetv3_small_100 --relu C --smooth",
-    "dynsurgeon convert resnet18 --calibrate photos",
+    "dynsurgeon convert resnet18 --calibrate photos --report",
     "dynsurgeon convert net.py:build --weights net.pth --input-size 1 28 28 --model-arg classes=10",
 )
 
@@ -44,6 +44,7 @@ def run(
     ] = None,
     normalize: Normalize = "auto",
     no_onnx: Annotated[bool, Option("--no-onnx", help="Write no ONNX file.")] = False,
+    report: Report = False,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -65,6 +66,10 @@ def run(
             Calibration,
             convert_named,
         )
+        from ..work.reporting import report_directory, require_jinja2
+
+        if report:
+            require_jinja2()
 
         document = convert_named(
             staging,
@@ -74,6 +79,8 @@ def run(
             step,
             calibration=None if calibrate is None else Calibration(calibrate, normalize),
         )
+    if report:
+        report_directory(directory)
     if json:
         print_json({**document, "directory": str(directory)})
         return

@@ -58,9 +58,7 @@ class Watch:
         for name, signal in self.layer.signals(x).items():
             self._note(name, signal.detach().cpu(), labels, wanted)
 
-    def _note(
-        self, name: str, signal: Tensor, labels: Tensor, wanted: Mapping[int, int]
-    ) -> None:
+    def _note(self, name: str, signal: Tensor, labels: Tensor, wanted: Mapping[int, int]) -> None:
         if name == PLACES:
             self.maps.update((number, signal[i, 0].float()) for i, number in wanted.items())
         elif name == KERNELS:

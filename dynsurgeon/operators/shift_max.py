@@ -47,9 +47,11 @@ class ShiftMax(DynamicReLU):
     def signals(self, x: Tensor) -> Mapping[str, Tensor]:
         by_slope, by_far, *by_offset = self.deltas(x)
         reach = self.config.lambda_a
-        offsets = {"offsets": self.beta + self.config.lambda_b * each for each in by_offset}
         own = self.alpha + reach * by_slope
-        return {"slopes": own, "slopes of another channel": reach * by_far, **offsets}
+        found = {"slopes": own, "slopes of another channel": reach * by_far}
+        if by_offset:
+            found["offsets"] = self.beta + self.config.lambda_b * by_offset[0]
+        return found
 
     def curves(self, x: Tensor, signals: Mapping[str, Tensor]) -> Tensor | None:
         return None  # each output is one of two channels

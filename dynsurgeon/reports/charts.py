@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dynsurgeon.reports.plots import (
@@ -35,6 +36,7 @@ def parity_plot(rows: Sequence[SiteRow], tolerance: float) -> Plot | None:
         for row in compared
         for mode, value in row.differences.items()
     )
+    y = replace(y, ticks=(Tick(0, "0"), *y.ticks[1:]))
     limit = Tick(y.at(tolerance), f"tolerance {tolerance:g}")
     return Plot(x, y, "call site, in order of execution", "relative difference", (), marks, limit)
 

@@ -27,6 +27,19 @@ def coverage(rows: Sequence[SiteRow]) -> str:
     return f"{sum(bool(row.operator) for row in rows)} of {len(rows)} sites dynamic"
 
 
+def left(rows: Sequence[SiteRow]) -> str:
+    """Say which sites stay static, and why."""
+    static = [row for row in rows if not row.operator]
+    reasons = list(dict.fromkeys(row.reason for row in static if row.reason))
+    if not static:
+        return "Every call site became dynamic"
+    verb = "stays" if len(static) == 1 else "stay"
+    text = f"{len(static)} of {len(rows)} sites {verb} static"
+    if len(reasons) == 1 and len(reasons[0]) < 60:
+        return f"{text}: {reasons[0]}"
+    return f"{text}, for {len(reasons)} reasons" if reasons else text
+
+
 def parity(found: Mapping[str, Any]) -> str:
     """Say what the proof found."""
     if not found["passed"]:

@@ -146,7 +146,7 @@ def decade_axis(values: Sequence[float], *, most: int = 5) -> Axis:
     high = max(math.ceil(math.log10(max(values)) + 0.1), low + 1)
     axis = Axis(10.0**low, 10.0**high, log=True)
     step = -(-(high - low) // most)
-    ticks = (Tick(axis.at(10.0**n), f"1e{n:+03d}") for n in range(low, high + 1, step))
+    ticks = (Tick(axis.at(10.0**n), f"1e{n}") for n in range(low, high + 1, step))
     return Axis(axis.low, axis.high, tuple(ticks), log=True)
 
 

@@ -128,7 +128,7 @@ def _row(
         number=number,
         name=site["name"],
         operation=site.get("operation") or "",
-        shape="×".join(map(str, shape)) if shape else "",
+        shape="x".join(map(str, shape)) if shape else "",
         operator=operator,
         reason=site.get("reason") or "",
         hue=min(known.index(operator) + 1, HUES) if operator else 0,
