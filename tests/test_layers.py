@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = {"dynsurgeon": ROOT / "dynsurgeon", "dynsurgeon.cli": ROOT / "cli"}
 
 ROOMS = (
-    *("errors", "messages", "checks", "form_names", "settings", "compat"),
+    *("errors", "messages", "html_table", "checks", "form_names", "settings", "compat"),
     *("operators.forms", "operators.contract"),  # what a dynamic layer is, whichever it is
     *("registry", "overrides", "config", "recipe", "files"),  # plain values, as the first are
     *("running", "models", "operators", "runtimes", "timing"),

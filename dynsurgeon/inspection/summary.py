@@ -62,7 +62,7 @@ def _kernels(name: str, watch: Watch, classes: int) -> KernelUse | None:
     if not (watch.weights and isinstance(layer, KernelMixture) and layer.mixes):
         return None
     weights = torch.cat(watch.weights)
-    order = weights.argsort(0, descending=True, stable=True)[:LEADERS]
+    order = torch.argsort(weights, dim=0, descending=True, stable=True)[:LEADERS]
     return KernelUse(
         report=describe(name, layer, weights),
         weights=weights,

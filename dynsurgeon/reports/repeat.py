@@ -42,22 +42,23 @@ def commands(contents: Contents) -> list[str]:
 
 def config_lines(contents: Contents) -> list[str]:
     """Return the settings that differ from the defaults, as a file in TOML."""
-    config, plain = contents.recipe.config, SurgeryConfig().to_dict()
+    plain = SurgeryConfig().to_dict()
     lines, tables = [], []
-    for key, value in config.items():
-        default = plain.get(key)
-        if value == default or key == "seed":
+    for key, value in contents.recipe.config.items():
+        if value == plain.get(key) or key == "seed":  # the seed is an option of the command
             continue
         if isinstance(value, Mapping):
-            known = default if isinstance(default, Mapping) else {}
-            inside = [*_changed(value, known)]
+            inside = list(_changed(value, plain.get(key)))
             tables += ["", f"[{_key(key)}]", *inside] if inside else []
-        elif value is not None:
-            lines.append(f"{_key(key)} = {_toml(value)}")
+        else:  # TOML has no null
+            lines.append(f"{_key(key)} = {_toml(False if value is None else value)}")
     return [*lines, *tables]
 
 
-def _changed(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[str]:
+def _changed(values: Mapping[str, Any], plain: Any) -> Iterator[str]:
+    # Another operator's settings have defaults of their own: then all are written.
+    same = isinstance(plain, Mapping) and values.get("operator") == plain.get("operator")
+    defaults = plain if same else {}
     for key, value in values.items():
         if value is not None and value != defaults.get(key):
             yield f"{_key(key)} = {_toml(value)}"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.errors import UnsupportedModelError
+from dynsurgeon.html_table import html_table
 from dynsurgeon.operators import KernelMixture
 from dynsurgeon.running.run import preserved
 from dynsurgeon.training.feed import Batch, feed, samples_of, take_batches
@@ -77,6 +78,10 @@ class AttentionReport:
             SiteAttention(**{**site, "leads": tuple(site["leads"])}) for site in values["sites"]
         )
         return cls(tuple(sites), values["samples"], tuple(values["notes"]))
+
+    def _repr_html_(self) -> str:
+        title = f"attention of {len(self.sites)} sites on {self.samples} samples"
+        return html_table(HEADER, map(_row, self.sites), title=title, notes=self.notes)
 
     def __str__(self) -> str:
         rows = [HEADER, *(_row(site) for site in self.sites)]
