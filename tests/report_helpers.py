@@ -1,4 +1,4 @@
-"""Directories for the tests of reports: receipts as `convert` and `finetune` write them, no tensors."""
+"""Directories for the tests of reports: receipts as `convert` and `finetune` write them."""
 
 from __future__ import annotations
 
