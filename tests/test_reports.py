@@ -129,6 +129,18 @@ def test_a_directory_that_is_none_of_ours_is_an_error(tmp_path: Path) -> None:
     assert sorted(p.name for p in directory.iterdir()) == ["recipe.json"]
 
 
+def test_a_damaged_receipt_is_an_error_and_leaves_the_page_as_it_was(tmp_path: Path) -> None:
+    directory = write_directory(tmp_path / "dir", chain(3))
+    page = write_report(directory)
+    before = page.read_text()
+    receipt = json.loads((directory / "receipt.json").read_text())
+    receipt["sites"][1] = {"nothing": 1}
+    (directory / "receipt.json").write_text(json.dumps(receipt))
+    with pytest.raises(ds.StorageError, match="is damaged, or of another version: KeyError"):
+        write_report(directory)
+    assert page.read_text() == before
+
+
 def test_without_jinja2_it_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

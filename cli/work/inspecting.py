@@ -83,8 +83,8 @@ def _images(
         raise DataError(f"'{folder}' holds one image; it takes two to see a difference")
     numbers, names = _classes(images, folder)
     order = sorted(range(len(images)), key=lambda i: numbers[i])
-    chosen = [order[i * len(order) // samples] for i in range(min(samples, len(order)))] \
-        if samples < len(order) else order  # fmt: skip
+    count = min(samples, len(order))
+    chosen = [order[i * len(order) // count] for i in range(count)]
     return Subset(images, chosen), [numbers[i] for i in chosen], names
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -191,7 +192,7 @@ def _site_dict(site: SiteInspection) -> dict[str, Any]:
         if kernels is None
         else {
             "report": {**asdict(kernels.report), "leads": list(kernels.report.leads)},
-            "by_class": _rounded(kernels.by_class.nan_to_num()),
+            "by_class": _rounded(kernels.by_class),
             "distances": list(kernels.distances),
             "leaders": [list(one) for one in kernels.leaders],
         },
@@ -210,10 +211,11 @@ def _site_dict(site: SiteInspection) -> dict[str, Any]:
 
 
 def _rounded(tensor: Tensor) -> Any:
-    """Return nested lists of numbers of five digits: more would only make the file long."""
-    values = tensor.tolist()
-    return _each(values)
+    """Return nested lists of numbers of five digits, None for NaN, which JSON does not have."""
+    return _each(tensor.tolist())
 
 
 def _each(value: Any) -> Any:
-    return [_each(one) for one in value] if isinstance(value, list) else float(f"{value:.5g}")
+    if isinstance(value, list):
+        return [_each(one) for one in value]
+    return None if math.isnan(value) else float(f"{value:.5g}")

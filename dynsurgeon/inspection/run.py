@@ -69,6 +69,7 @@ class _Run:
         self.labels: list[Tensor] = []
         self.labelled = False
         self.count, self.size = 0, 0
+        self.pictured: list[int] = []
         self.shown: dict[int, int] = {}
         self.seen: set[str] = set()
         self.again: set[str] = set()
@@ -83,8 +84,17 @@ class _Run:
             raise ConfigError("some batches have a label for each sample, and others have none")
         self.labelled = labels is not None
         self.labels.append(torch.zeros(self.size, dtype=torch.long) if labels is None else labels)
-        self.shown = {i: self.count + i for i in range(self.size) if self.count + i < MAPS}
+        self.shown = self._chosen(self.labels[-1])
         self.seen = set()
+
+    def _chosen(self, labels: Tensor) -> dict[int, int]:
+        """Choose samples whose maps are shown: the first of each class, or else the first."""
+        chosen: dict[int, int] = {}
+        for i, label in enumerate(labels.tolist()):
+            if len(self.pictured) < MAPS and not (self.labelled and label in self.pictured):
+                self.pictured.append(label)
+                chosen[i] = self.count + i
+        return chosen
 
     def note(self, name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         """Ask a layer about its input."""
@@ -108,7 +118,7 @@ class _Run:
         return Inspection(tuple(sites), names, labels, len(labels), tuple(self._notes(ran)))
 
     def _notes(self, ran: dict[str, Watch]) -> Iterable[str]:
-        for name in self.again:
+        for name in sorted(self.again):
             yield f"{name} runs several times on each batch; its first run is shown"
         for name in self.watches:
             if name in ran:

@@ -11,9 +11,6 @@ from dynsurgeon.reports.plots import linear_axis
 HEAT_ROWS = 40
 """Classes that a heat map shows at most."""
 
-HUES = 10
-"""Colours of classes in a chart of curves."""
-
 
 def attention_view(contents: Contents) -> dict[str, Any] | None:
     """Return what the section about attention shows, or None where nothing is known."""
@@ -65,27 +62,38 @@ def _site(site: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _heat(rows: Sequence[Sequence[float]], classes: Sequence[str]) -> list[tuple[str, list[Any]]]:
-    values = [value for row in rows for value in row]
+def _heat(
+    rows: Sequence[Sequence[float | None]], classes: Sequence[str]
+) -> list[tuple[str, list[tuple[float, float]]]]:
+    """Return each class's name, its numbers, and how strong their colour is; without empty ones."""
+    filled = [
+        (name, [value for value in row if value is not None])
+        for name, row in zip(classes, rows, strict=True)
+        if None not in row
+    ]
+    values = [value for _, row in filled for value in row]
     low, high = min(values), max(values)
     scale = (high - low) or 1.0
     return [
         (name, [(value, round(0.75 * (value - low) / scale, 3)) for value in row])
-        for name, row in zip(classes, rows, strict=True)
-    ][:HEAT_ROWS]
+        for name, row in filled[:HEAT_ROWS]
+    ]
 
 
 def _chart(x: Sequence[float], channel: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a channel's curves in a view box of 100 by 100."""
+    """Return a channel's curves in a view box of 100 by 100, each with its class's number."""
     across = linear_axis(x, room=0)
-    up = linear_axis([value for curve in channel["y"] for value in curve] + [0.0])
+    curves = [(number, y) for number, y in enumerate(channel["y"]) if None not in y]
+    up = linear_axis([value for _, y in curves for value in y] + [0.0])
     lines = [
-        " ".join(f"{across.at(a)},{round(100 - up.at(b), 2)}" for a, b in zip(x, y, strict=True))
-        for y in channel["y"]
-    ]
+        (number, " ".join(
+            f"{across.at(a)},{round(100 - up.at(b), 2)}" for a, b in zip(x, y, strict=True)
+        ))
+        for number, y in curves
+    ]  # fmt: skip
     return {
         "channel": channel["channel"],
-        "lines": list(enumerate(lines)),
+        "lines": lines,
         "zero": (across.at(0.0), round(100 - up.at(0.0), 2)),
         "x": (x[0], x[-1]),
         "y": (up.low, up.high),

@@ -9,15 +9,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from dynsurgeon.errors import ConfigError
+from dynsurgeon.errors import ConfigError, StorageError
 from dynsurgeon.files import staged_file
+from dynsurgeon.messages import first_line
 from dynsurgeon.reports import charts, findings
 from dynsurgeon.reports.attention import attention_view
 from dynsurgeon.reports.contents import Contents, read_contents
 from dynsurgeon.reports.repeat import CONFIG, commands, config_lines
 from dynsurgeon.reports.sites import SiteRow, blocks_of, site_rows
 from dynsurgeon.surgery.decide.plan_table import human
-from dynsurgeon.workflow.directory import REPORT
+from dynsurgeon.workflow.directory import INSPECTION, RECEIPT, REPORT
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -35,10 +36,23 @@ def write_report(directory: Path, output: Path | None = None) -> Path:
     """
     require_jinja2()
     path = output or directory / REPORT
-    text = render_report(read_contents(directory))
+    text = _rendered(directory)
     with staged_file(path) as draft:
         draft.write_text(text, encoding="utf-8")
     return path
+
+
+def _rendered(directory: Path) -> str:
+    from jinja2 import UndefinedError
+
+    contents = read_contents(directory)
+    try:
+        return render_report(contents)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, UndefinedError) as error:
+        raise StorageError(
+            f"{RECEIPT} or {INSPECTION} in '{directory}' is damaged, or of another version: "
+            f"{first_line(error, named=True)}"
+        ) from error
 
 
 def require_jinja2() -> None:
