@@ -32,7 +32,7 @@ def draw_site(
     if site.places is not None:
         images = [thumbnail(picture(i), PIXELS) for i in site.places.samples]
         maps = [lit(one, m) for one, m in zip(images, site.places.maps, strict=True)]
-        yield "places", _pictures(site, [("image", images), ("attention", maps)])
+        yield "places", _pictures(site, [("image", images), ("what passes", maps)])
     if site.kernels is None and site.curves is None:
         yield "factors", _factors(site)
 
@@ -65,7 +65,7 @@ def _attention(site: SiteInspection, kernels: KernelUse, found: Inspection) -> F
     figure.colorbar(shown, ax=heat, label="weight")
     bars.barh(names, kernels.report.leads)
     bars.invert_yaxis()
-    bars.set(xlabel="share of images that the kernel leads", ylabel="kernel")
+    bars.set(xlabel="share of images led", ylabel="kernel")
     figure.suptitle(
         _plain(f"{site.name}: entropy {kernels.report.entropy:.0%} of the largest, kernels "
                f"{kernels.report.spread:.2g} apart"), fontsize=10,
