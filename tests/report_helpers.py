@@ -113,7 +113,7 @@ def training() -> dict[str, Any]:
         "gain": {"difference": 0.25, "error": 0.1, "samples": 20},
         "cost": {"device": "cpu", "threads": 1, "static_ms": 1.0, "dynamic_ms": 1.5,
                  "ratio": 1.5, "spread": 0.1, "rounds": 50},
-        "verdict": "The gain is more than twice its error.",
+        "verdict": "The gain is more than twice its error",
         "history": history,
         "steps": 20,
         "notes": [],

@@ -58,7 +58,7 @@ def page_of(folder: Path, names: list[str], **options: Any) -> tuple[str, Page]:
 def test_a_page_has_every_site_in_its_map_and_its_table(tmp_path: Path) -> None:
     text, page = page_of(tmp_path / "dir", chain(12))
     assert "11 of 12 sites dynamic; outputs differ by 2.1e-06" in text
-    assert "1 of 12 sites stays static: the first convolution" in text
+    assert "1 of 12 sites stays static (the first convolution)" in text
     assert "4 times the parameters, 1.1 times the multiply-adds" in text
     cells = [a for a in page.all("a") if (a["class"] or "").startswith("cell")]
     assert [cell["href"] for cell in cells] == [f"#site-{i}" for i in range(1, 13)]

@@ -38,7 +38,9 @@ def parity_plot(rows: Sequence[SiteRow], tolerance: float) -> Plot | None:
     )
     y = replace(y, ticks=(Tick(0, "0"), *y.ticks[1:]))
     limit = Tick(y.at(tolerance), f"tolerance {tolerance:g}")
-    return Plot(x, y, "call site, in order of execution", "relative difference", (), marks, limit)
+    return Plot(
+        x, y, "call site, in the order of the plan", "relative difference", (), marks, limit
+    )
 
 
 def _told(row: SiteRow, mode: str, value: float) -> str:

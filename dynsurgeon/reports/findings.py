@@ -36,7 +36,7 @@ def left(rows: Sequence[SiteRow]) -> str:
     verb = "stays" if len(static) == 1 else "stay"
     text = f"{len(static)} of {len(rows)} sites {verb} static"
     if len(reasons) == 1 and len(reasons[0]) < 60:
-        return f"{text}: {reasons[0]}"
+        return f"{text} ({reasons[0]})"
     return f"{text}, for {len(reasons)} reasons" if reasons else text
 
 

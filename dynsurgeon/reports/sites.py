@@ -18,7 +18,7 @@ class SiteRow:
     """One call site.
 
     Attributes:
-        number: Its place in the order of execution, from 1.
+        number: Its place in the plan, from 1.
         name: Its dotted name.
         operation: What it was, such as ``"Conv2d"``.
         shape: Shape of its input in words.
