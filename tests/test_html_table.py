@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from report_helpers import HOSTILE
+from torch import nn
 
 import dynsurgeon as ds
 from dynsurgeon.html_table import LONGEST, NUMBER, html_table
@@ -41,25 +44,15 @@ def test_a_fine_tuning_shows_its_epochs() -> None:
     scores = {"dynamic": Score(0.5, 0.75), "static": Score(0.6, 0.7)}
     epochs = tuple(Epoch(n, scores, scores, None) for n in (1, 2))
     best = {"dynamic": 1, "static": 1}
-    result = ds.FinetuneResult(
-        None,
-        best,
-        scores,
-        Score(1, 0),
-        Gain(0.05, 0.01, 100),
-        epochs,
-        7,
-        1,  # type: ignore[arg-type]
-    )
+    gain = Gain(0.05, 0.01, 100)
+    result = ds.FinetuneResult(nn.Identity(), best, scores, Score(1, 0), gain, epochs, 7, 1)
     shown = result._repr_html_()
     assert shown.count("<tr>") == 3
     assert "static twin 70.00%" in shown
     assert "gain +5.00 points" in shown
 
 
-def test_an_exported_file_shows_its_checks(tmp_path: object) -> None:
-    from pathlib import Path
-
+def test_an_exported_file_shows_its_checks() -> None:
     check = ds.ExportCheck("perturbed", 3, 1e-6, 2e-6, True)
     result = ds.ExportResult(Path("a<b>.onnx"), "scan", 20, None, {}, {}, (check,))
     shown = result._repr_html_()

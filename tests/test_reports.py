@@ -60,7 +60,7 @@ def test_a_page_has_every_site_in_its_map_and_its_table(tmp_path: Path) -> None:
     assert "11 of 12 sites dynamic; outputs differ by 2.1e-06" in text
     assert "1 of 12 sites stays static (the first convolution)" in text
     assert "4 times the parameters, 1.1 times the multiply-adds" in text
-    cells = [a for a in page.all("a") if (a["class"] or "").startswith("cell")]
+    cells = [a for a in page.all("a") if (a.get("class") or "").startswith("cell")]
     assert [cell["href"] for cell in cells] == [f"#site-{i}" for i in range(1, 13)]
     assert [row["data-kind"] for row in page.all("tr") if "data-kind" in row] == [
         "static", *["dynamic"] * 11

@@ -135,7 +135,8 @@ def _labels_of(batch: Batch) -> Tensor | None:
         found = batch[1]
         whole = isinstance(found, Tensor) and not found.is_floating_point()
         if whole and tuple(found.shape) == (samples_of(batch),) and not bool((found < 0).any()):
-            return found.detach().cpu().long()
+            labels: Tensor = found.detach().cpu().long()
+            return labels
     return None
 
 

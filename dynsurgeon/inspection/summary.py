@@ -84,9 +84,8 @@ def _curves(watch: Watch, classes: int) -> Curves | None:
     mean, variance = (float(tensor) for tensor in watch.inputs.estimate())
     reach = abs(mean) + REACH * variance**0.5 or 1.0
     parameter = next(watch.layer.parameters(), torch.zeros(()))
-    like = {"dtype": parameter.dtype, "device": parameter.device}
-    x = torch.linspace(-reach, reach, POINTS, **like)  # type: ignore[call-overload]
-    means = {kind: watch.means(kind, classes).to(**like) for kind in watch.by_class}
+    x = torch.linspace(-reach, reach, POINTS, dtype=torch.float64).to(parameter)
+    means = {kind: watch.means(kind, classes).to(parameter) for kind in watch.by_class}
     with torch.no_grad():
         y = watch.layer.curves(x, means)
     if y is None:

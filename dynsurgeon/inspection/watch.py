@@ -71,7 +71,7 @@ class Watch:
         if name == PLACES:
             return
         parts = self.by_class.setdefault(name, {})
-        for label in labels.unique().tolist():
+        for label in sorted(set(labels.tolist())):
             parts.setdefault(label, Moments()).add(flat[labels == label])
 
     def means(self, name: str, classes: int) -> Tensor:

@@ -18,7 +18,7 @@ SIDE = 72
 
 def thumbnail(image: Tensor, side: int = SIDE) -> Tensor:
     """Return a picture ``(C, H, W)`` of bytes as a square of colour ``(3, side, side)``."""
-    small = TF.resize(image, [side, side], antialias=True)
+    small: Tensor = TF.resize(image, [side, side], antialias=True)
     return small.expand(3, -1, -1) if small.shape[0] == 1 else small[:3]
 
 
