@@ -23,7 +23,18 @@ from typer.core import TyperGroup
 
 from dynsurgeon.errors import StorageError, SurgeryError
 
-from .commands import bench, convert, export, finetune, models, plan, quantize, verify
+from .commands import (
+    bench,
+    convert,
+    export,
+    finetune,
+    inspect,
+    models,
+    plan,
+    quantize,
+    report,
+    verify,
+)
 from .options.arguments import join_sizes
 from .options.groups import grouped
 
@@ -98,7 +109,9 @@ def options(
         logging.disable(logging.WARNING)
 
 
-for module in (convert, plan, finetune, export, quantize, verify, bench, models):
+for module in (
+    convert, plan, finetune, export, quantize, verify, report, inspect, bench, models,
+):  # fmt: skip
     name = module.__name__.rpartition(".")[2]
     app.command(name, epilog="\n\n".join(("Examples:", *module.EXAMPLES)))(grouped(module.run))
 
@@ -110,10 +123,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         sys.exit(app(words, standalone_mode=False, prog_name="dynsurgeon") or 0)
     except Exception as error:
-        sys.exit(report(error, debug=DEBUG in words))
+        sys.exit(tell(error, debug=DEBUG in words))
 
 
-def report(error: Exception, *, debug: bool) -> int:
+def tell(error: Exception, *, debug: bool) -> int:
     """Say on one line what went wrong, and return the exit code."""
     if isinstance(error, BrokenPipeError):  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -36,6 +36,15 @@ if TYPE_CHECKING:
     )
     from dynsurgeon.export import ExportCheck, ExportResult, export_onnx, verify_onnx
     from dynsurgeon.export.result import RuntimeProof, Timings
+    from dynsurgeon.inspection import (
+        Curves,
+        Factor,
+        Inspection,
+        KernelUse,
+        Places,
+        SiteInspection,
+        inspect,
+    )
     from dynsurgeon.operators import (
         ActivationForm,
         ActivationLayer,
@@ -125,6 +134,15 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "verify_onnx",
     ),
     "export.result": ("RuntimeProof", "Timings"),
+    "inspection": (
+        "Curves",
+        "Factor",
+        "Inspection",
+        "KernelUse",
+        "Places",
+        "SiteInspection",
+        "inspect",
+    ),
     "operators": (
         "ActivationForm",
         "ActivationLayer",
@@ -237,6 +255,7 @@ __all__ = [
     "Conversion",
     "ConvolutionLayer",
     "Cost",
+    "Curves",
     "DCDConfig",
     "DataError",
     "DynamicConv",
@@ -258,6 +277,7 @@ __all__ = [
     "ExportError",
     "ExportResult",
     "ExportSettings",
+    "Factor",
     "FileComparison",
     "FinetuneResult",
     "FinetuneSettings",
@@ -265,6 +285,8 @@ __all__ = [
     "GateConfig",
     "Head",
     "Inputs",
+    "Inspection",
+    "KernelUse",
     "Latency",
     "Listener",
     "MachineError",
@@ -277,6 +299,7 @@ __all__ = [
     "ParityError",
     "Part",
     "PatternError",
+    "Places",
     "Plan",
     "QuantizeResult",
     "RateProbe",
@@ -291,6 +314,7 @@ __all__ = [
     "ShiftMaxConfig",
     "Site",
     "SiteAttention",
+    "SiteInspection",
     "SiteParity",
     "SiteRecipe",
     "StorageError",
@@ -311,6 +335,7 @@ __all__ = [
     "convert_to_directory",
     "export_onnx",
     "finetune",
+    "inspect",
     "load",
     "load_images",
     "operator_names",

@@ -35,6 +35,11 @@ Json = Annotated[bool, Option("--json", help="Print one JSON document instead of
 
 Force = Annotated[bool, Option("--force", help="Replace what an earlier run left there.")]
 
+Report = Annotated[
+    bool,
+    Option("--report", help="Write report.html too, a page about all of it (extra report)."),
+]
+
 Directory = Annotated[
     Path, Argument(metavar="DIR", help="A directory that convert wrote.", show_default=False)
 ]

@@ -10,6 +10,7 @@ from typing import Any
 import onnx_ir as ir
 
 from dynsurgeon.form_names import Rounding
+from dynsurgeon.html_table import html_table
 
 Shape = tuple[int | str, ...]
 
@@ -190,6 +191,15 @@ class ExportResult:
             f"{worst.float64_allowed:.2g} is allowed by what float32 in torch is off",
         )
 
+    def _repr_html_(self) -> str:
+        title, *_ = str(self).splitlines()
+        rows = [
+            (c.name, str(c.batch), f"{c.max_abs:.3g}", f"{c.max_rel:.3g}", _verdict(c))
+            for c in self.checks
+        ]
+        header = ("check", "batch", "max abs", "max rel", "result")
+        return html_table(header, rows, title=title, notes=self.notes)
+
     def __str__(self) -> str:
         word = "passed" if self.passed else "FAILED"
         line = (
@@ -219,6 +229,10 @@ class ExportResult:
             "runtimes": [proof.to_dict() for proof in self.runtimes],
             "notes": list(self.notes),
         }
+
+
+def _verdict(check: ExportCheck) -> str:
+    return ("passed" if check.passed else "FAILED") + check.verdict
 
 
 def shape_of(value: ir.Value) -> Shape:

@@ -16,7 +16,7 @@ equal routes would have equal gradients, and stay equal for ever.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -81,6 +81,9 @@ class CondConv(BankLayer):
         if not self.sums_to_one:
             return routes
         return torch.cat([1 - routes.sum(1, keepdim=True), routes], dim=1)
+
+    def signals(self, x: Tensor) -> Mapping[str, Tensor]:
+        return {"kernels": self.weights(x)}
 
     def heads(self) -> Iterable[Head]:
         yield Head(self.routing, ROUTING_REACH)

@@ -156,6 +156,28 @@ class DynamicLayer(nn.Module):
         """Whether each sample gets a kernel of its own, computed from its banks."""
         return bool(self.banks())
 
+    # showing
+
+    def signals(self, x: Tensor) -> Mapping[str, Tensor]:
+        """Return the numbers that the input decides, by what a person calls them, each ``(N, …)``.
+
+        `ds.inspect` shows them. A layer that says nothing here is left out of it.
+        """
+        return {}
+
+    def curves(self, x: Tensor, signals: Mapping[str, Tensor]) -> Tensor | None:
+        """Return what the layer makes of numbers ``(P,)`` in each channel, ``(M, C, P)``.
+
+        Args:
+            x: The numbers.
+            signals: M times what `signals` returns.
+
+        Returns:
+            The curves, C being 1 if all channels have the same; None if an output depends on more
+            than one number.
+        """
+        return None
+
     # going back
 
     def static_obstacle(self) -> str | None:

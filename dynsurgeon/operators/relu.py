@@ -179,7 +179,10 @@ class DynamicReLU(ActivatingLayer):
         return self.start_scale * torch.cat([torch.ones_like(low), low, *between])
 
     def activate(self, x: Tensor) -> Tensor:
-        y = self.maximum_of_lines(x)
+        return self.finish(x, self.maximum_of_lines(x))
+
+    def finish(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the activation of `x` from its maximum of lines `y`, both ``(N, C, …)``."""
         if self.form.ceiling is not None:
             return y.clamp(max=self.form.ceiling)
         if not self.form.beside:
@@ -215,6 +218,17 @@ class DynamicReLU(ActivatingLayer):
         delta = 2 * torch.sigmoid(self.theta(x)) - 1
         width = self.fc2.out_features // self.rows()
         return torch.split(delta.view(-1, self.rows(), width), self.pieces, 1)
+
+    def signals(self, x: Tensor) -> Mapping[str, Tensor]:
+        by_slope, by_offset = self.deltas(x)
+        slopes = self.alpha + self.config.lambda_a * by_slope
+        offsets = self.beta + self.config.lambda_b * by_offset
+        return {"slopes": slopes / self.start_scale, "offsets": offsets / self.start_scale}
+
+    def curves(self, x: Tensor, signals: Mapping[str, Tensor]) -> Tensor | None:
+        slopes, offsets = signals["slopes"], signals["offsets"]
+        y = (slopes.unsqueeze(-1) * x + offsets.unsqueeze(-1)).amax(1)
+        return self.finish(x.expand_as(y), y)
 
     @classmethod
     def parts(cls, config: LinesConfig) -> int:

@@ -10,6 +10,7 @@ its formula, and starts some layers at ``c = 1``, which no pretrained activation
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -46,6 +47,18 @@ class ShiftMax(DynamicReLU):
             offsets = beside(x, self.beta + self.config.lambda_b * delta)
             lines = [y + b for y, b in zip(lines, offsets, strict=True)]
         return upper_of(lines)
+
+    def signals(self, x: Tensor) -> Mapping[str, Tensor]:
+        by_slope, by_far, *by_offset = self.deltas(x)
+        reach = self.config.lambda_a
+        own = self.alpha + reach * by_slope
+        found = {"slopes": own, "slopes of another channel": reach * by_far}
+        if by_offset:
+            found["offsets"] = self.beta + self.config.lambda_b * by_offset[0]
+        return found
+
+    def curves(self, x: Tensor, signals: Mapping[str, Tensor]) -> Tensor | None:
+        return None  # each output is one of two channels
 
     def added_multiply_adds(self, taken: Shape, given: Shape) -> int:
         second = self.pieces * self.channels * math.prod(taken[2:])

@@ -155,6 +155,7 @@ def convert_into(
         "model": None if origin is None else dict(origin),
         "config": config.to_dict(),
         "costs": costs(plan),
+        "sites": [site.to_dict() for site in plan.sites],
         "calibration": None if attention is None else attention.to_dict(),
         "torch": receipt.to_dict(),
         "onnx": None if result is None else export_document(result),
