@@ -99,6 +99,12 @@ PAGES = (
         ),
     ),
     ApiPage(
+        "inspect",
+        "Inspect",
+        "What the attention does on images: as data, and as the pictures of a report.",
+        ("inspection",),
+    ),
+    ApiPage(
         "layers",
         "Layers and operators",
         "The dynamic layers, which stand alone too, and what an operator of your own is made of.",
