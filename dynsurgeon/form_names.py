@@ -1,4 +1,4 @@
-"""The names of ONNX layouts, known without the exporter, which takes seconds to import."""
+"""The names of ONNX layouts and targets, known without the exporter, which is slow to import."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ RULE, AUTO = "rule", "auto"
 """Instead of a form: what suits the batch; what is fastest here."""
 
 NATIVE = "native"
+
+TargetName = Literal["onnxruntime", "openvino", "web", "tensorrt", "portable", "this-cpu"]
+"""The keys of `export.destinations.DESTINATIONS`."""
+
+THIS_CPU = "this-cpu"
 
 
 def check_form(form: object, *, this_cpu: bool = False) -> None:
@@ -75,3 +80,20 @@ def rounding_name(bank: object, precision: object, *, half: bool = False) -> Rou
     if name is not None:
         raise ConfigError(f"precision 'fp16' halves the banks too; leave bank={name!r} out")
     return "fp16"
+
+
+def check_target(target: object, form: object = RULE, *, this_cpu: bool = False) -> None:
+    """Make sure that there is a target of this name, if any, and that no form is asked for too.
+
+    Raises:
+        ConfigError: It is no name of a target, or `form` or `this_cpu` say something else.
+    """
+    if target is None:
+        return
+    known = get_args(TargetName)
+    if target not in known:
+        hint = suggest(str(target), known) or f"; known targets: {', '.join(known)}"
+        raise ConfigError(f"unknown target {target!r}{hint}")
+    if form != RULE or this_cpu:
+        other = f"form {form!r}" if form != RULE else "this_cpu"
+        raise ConfigError(f"target {target!r} chooses the form itself: leave out {other}, or it")

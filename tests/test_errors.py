@@ -19,6 +19,7 @@ CODES = {
     "RestoreError": 5,
     "ExportError": 5,
     "MachineError": 5,
+    "RuntimeRefusalError": 5,
     "StorageError": 6,
     "DataError": 7,
     "TrainingError": 8,

@@ -8,10 +8,11 @@ from typing import Annotated
 from typer import Option
 
 from dynsurgeon.errors import ConfigError
+from dynsurgeon.form_names import NATIVE, THIS_CPU
 
 from ..options.budget import BudgetOptions
 from ..options.settings import surgery_config
-from ..options.shared import Force, Json, ModelOptions, OnnxOptions, SurgeryOptions
+from ..options.shared import Force, Json, ModelOptions, OnnxOptions, Report, SurgeryOptions
 from ..options.training import Normalize
 from ..output import check_free, default_directory, staged_directory
 from ..render import print_json, say, steps
@@ -20,7 +21,8 @@ EXAMPLES = (
     "dynsurgeon convert resnet18",
     "dynsurgeon convert resnet50 --weights random --experts 8 --exclude 'layer1.*' -o out",
     "dynsurgeon convert timm:mobilenetv3_small_100 --relu C --smooth",
-    "dynsurgeon convert resnet18 --calibrate photos",
+    "dynsurgeon convert resnet18 --calibrate photos --report",
+    "dynsurgeon convert resnet18 --target openvino --batch 1 --runtime openvino",
     "dynsurgeon convert net.py:build --weights net.pth --input-size 1 28 28 --model-arg classes=10",
 )
 
@@ -44,6 +46,7 @@ def run(
     ] = None,
     normalize: Normalize = "auto",
     no_onnx: Annotated[bool, Option("--no-onnx", help="Write no ONNX file.")] = False,
+    report: Report = False,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -57,6 +60,7 @@ def run(
         raise ConfigError("--no-onnx writes no ONNX file, so options about it would do nothing")
     measure = {"form": onnx.form, "this_cpu": onnx.this_cpu}
     given = measure if (onnx.form, onnx.this_cpu) != (OnnxOptions.form, False) else {}
+    given |= {"form": NATIVE} if onnx.target == THIS_CPU else {}
     config = surgery_config(surgery, model.seed, budget, given)
     directory = output or default_directory(model.model)
     check_free(directory, force=force)
@@ -65,6 +69,10 @@ def run(
             Calibration,
             convert_named,
         )
+        from ..work.reporting import report_directory, require_jinja2
+
+        if report:
+            require_jinja2()
 
         document = convert_named(
             staging,
@@ -74,14 +82,17 @@ def run(
             step,
             calibration=None if calibrate is None else Calibration(calibrate, normalize),
         )
+    if report:
+        report_directory(directory)
     if json:
         print_json({**document, "directory": str(directory)})
         return
     from ..work.comparison import print_attention, print_comparison
-    from ..work.onnx_report import choice
+    from ..work.onnx_report import choice, proofs
 
     print_comparison(document)
-    for line in [] if document["onnx"] is None else choice(document["onnx"]):
+    found = document["onnx"]
+    for line in [] if found is None else [*choice(found), *proofs(found)]:
         say(line)
     if document["calibration"] is not None:
         print_attention(document["calibration"])

@@ -19,6 +19,7 @@ EXAMPLES = (
     "dynsurgeon export resnet18-dynamic --batch 1 -o resnet18-batch1.onnx",
     "dynsurgeon export resnet18-dynamic --form auto --this-cpu -o fastest-here.onnx",
     "dynsurgeon export resnet18-dynamic --bank int8 --data photos --force",
+    "dynsurgeon export resnet18-dynamic --target web --batch 1 --runtime web -o web.onnx",
     "dynsurgeon export mynet-dynamic --model net.py:build",
 )
 
@@ -54,14 +55,15 @@ def run(
         from dynsurgeon.workflow.receipt import update_receipt
 
         from ..work.agreement import agreement_on, images_in
-        from ..work.conversion import export_named
+        from ..work.conversion import export_named, export_settings
         from ..work.loading import reload_subject
 
+        settings = export_settings(onnx)
         step(f"loading {directory}")
         subject = reload_subject(directory, model)
         images = None if data is None else images_in(data, subject, normalize)
-        step("exporting to ONNX, and verifying in onnxruntime")
-        document = export_named(subject, path, onnx)
+        step(f"exporting to ONNX, and verifying in {', '.join(('onnxruntime', *onnx.runtimes))}")
+        document = export_named(subject, path, settings)
         if images is not None:
             step(f"comparing answers on the images in {data}")
             document["agreement"] = agreement_on(images, subject, path)

@@ -35,6 +35,11 @@ Json = Annotated[bool, Option("--json", help="Print one JSON document instead of
 
 Force = Annotated[bool, Option("--force", help="Replace what an earlier run left there.")]
 
+Report = Annotated[
+    bool,
+    Option("--report", help="Write report.html too, a page about all of it (extra report)."),
+]
+
 Directory = Annotated[
     Path, Argument(metavar="DIR", help="A directory that convert wrote.", show_default=False)
 ]
@@ -47,6 +52,18 @@ Callable = Annotated[
         help="The model's package.module:callable or file.py:callable, named again: a recipe "
         "never makes dynsurgeon run code.",
         rich_help_panel=MODEL,
+    ),
+]
+
+
+Runtimes = Annotated[
+    list[str],
+    Option(
+        "--runtime",
+        metavar="openvino|tract|web",
+        help="Prove the file in this runtime too, in a process of its own. Can be repeated.",
+        rich_help_panel=ONNX,
+        show_default=False,
     ),
 ]
 
@@ -272,3 +289,17 @@ class OnnxOptions:
             show_default=False,
         ),
     ] = None
+    target: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            help="What the file is for, instead of --form: onnxruntime, openvino, web, tensorrt, "
+            "portable (any runtime) or this-cpu (onnxruntime on CPUs like this one alone).",
+            rich_help_panel=ONNX,
+            show_default=False,
+        ),
+    ] = None
+    runtimes: Runtimes = ()  # type: ignore[assignment] # none, in a form that nobody can add to
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "runtimes", tuple(self.runtimes))

@@ -93,7 +93,7 @@ def export_settings(options: OnnxOptions) -> ds.ExportSettings:
     return ds.ExportSettings(**asdict(options))
 
 
-def export_named(subject: Subject, path: Path, options: OnnxOptions) -> Document:
+def export_named(subject: Subject, path: Path, settings: ds.ExportSettings) -> Document:
     """Export and verify; return what the receipt says of it.
 
     Raises:
@@ -101,9 +101,7 @@ def export_named(subject: Subject, path: Path, options: OnnxOptions) -> Document
         ParityError: onnxruntime computes something else.
     """
     with _own_words():
-        result = export_with(
-            export_settings(options), subject.model, path, subject.inputs, facts_of(subject)
-        )
+        result = export_with(settings, subject.model, path, subject.inputs, facts_of(subject))
     return export_document(result)
 
 

@@ -29,6 +29,7 @@ from dynsurgeon.operators.contract import mixes_kernels
 from dynsurgeon.running.fresh import tiled
 from dynsurgeon.running.inputs import Inputs, as_inputs
 from dynsurgeon.running.run import preserved
+from dynsurgeon.runtimes.table import find_runtimes
 
 
 def export_onnx(
@@ -43,6 +44,8 @@ def export_onnx(
     half: bool = False,
     bank: str | None = None,
     precision: str | None = None,
+    target: str | None = None,
+    runtimes: Sequence[str] = (),
     opset: int | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
@@ -79,6 +82,11 @@ def export_onnx(
             precision. The tolerance is then a wider one, and the result tells the difference.
         precision: ``"fp16"`` computes all in half precision, for GPUs; inputs and outputs stay as
             they are. onnxruntime verifies it on the CPU, where it is slow.
+        target: What the file is for: ``"onnxruntime"``, ``"openvino"``, ``"web"``, ``"tensorrt"``,
+            ``"portable"`` or ``"this-cpu"``; chooses form and opset by the table in
+            `destinations.DESTINATIONS`, in place of `form`.
+        runtimes: Runtimes beside onnxruntime in which the file is proven too, names in
+            `runtimes.table.RUNTIMES`: its own weights and others, at batches 1 and 3.
         opset: Version of the ONNX operator set; the exporter's default if None.
         input_names: Names of the input tensors; if None, those of keyword inputs and of keys of
             dicts, or ``input``, ``input_1`` …
@@ -93,21 +101,20 @@ def export_onnx(
         The result of a file that passed.
 
     Raises:
-        ConfigError: An argument is not valid.
+        ConfigError: An argument is not valid, or a runtime not installed.
         ExportError: The network can't be exported like this; says what can be done.
+        RuntimeRefusalError: A runtime can't load or run the file, or crashes on it.
         ParityError: The file computes other numbers than the network; `result` holds them. There is
             no file under `path` then but the one that was there before.
         StorageError: The file can't be written there.
     """
     path, inputs = Path(path), as_inputs(example_inputs)
+    proving = find_runtimes(runtimes)
     check_dtype(model, inputs)
-    wishes = {
-        "dynamic_size": dynamic_size,
-        "opset": opset,
-        "rounding": rounding_name(bank, precision, half=half),
-    }
-    constant = not mixes_kernels(model)
-    targets = Target.candidates(form, batch, this_cpu=this_cpu, constant=constant, **wishes)
+    wishes: dict[str, Any] = {"dynamic_size": dynamic_size, "opset": opset}
+    wishes |= {"rounding": rounding_name(bank, precision, half=half)}
+    wishes |= {"this_cpu": this_cpu, "target": target, "constant": not mixes_kernels(model)}
+    targets = Target.candidates(form, batch, **wishes)
     names = (input_names, output_names)
     with staging(path) as folder, preserved(model, "eval", seed):
         tracer = _Tracer(model, inputs, names, seed, external_data_limit, dict(metadata or {}))
@@ -115,7 +122,7 @@ def export_onnx(
             job, timings = fastest(tracer.job, targets, folder)
         else:
             job, timings = tracer.first_job(targets), None
-        result = job.run(path, folder, tracer.generator(), timings)
+        result = job.run(path, folder, tracer.generator(), timings, proving)
         install(folder / path.name, path)
     return result
 

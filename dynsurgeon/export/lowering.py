@@ -15,11 +15,13 @@ from dynsurgeon.export.passes.fold_batch_norm import fold_batch_norm
 from dynsurgeon.export.passes.fold_temperature import fold_temperature
 from dynsurgeon.export.passes.lower_convolutions import lower_convolutions
 from dynsurgeon.export.passes.lower_lines import lower_lines
+from dynsurgeon.export.passes.merge_scales import merge_scales
 from dynsurgeon.export.passes.name_parts import name_parts
 from dynsurgeon.export.passes.round_bank import Run
 from dynsurgeon.export.passes.scan_batch import scan_batch
 from dynsurgeon.export.passes.shrink_banks import shrink_banks
 from dynsurgeon.export.passes.simplify import simplify
+from dynsurgeon.export.passes.split_norm import split_norm
 from dynsurgeon.export.signature import BATCH, Signature
 from dynsurgeon.export.target import Target
 from dynsurgeon.export.tensors import set_tensor
@@ -46,6 +48,8 @@ def lower(
             set_tensor(model.graph.initializers[key], tensor)
     fold_temperature(model)
     fold_batch_norm(model)
+    split_norm(model)
+    merge_scales(model)
     keys = frozenset(model.graph.initializers) - constants
     lower_lines(model, target.form.lines)
     sites = [ConvSite.of(node) for node in model.graph if is_dynamic_conv(node)]

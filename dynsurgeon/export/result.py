@@ -10,6 +10,7 @@ from typing import Any
 import onnx_ir as ir
 
 from dynsurgeon.form_names import Rounding
+from dynsurgeon.html_table import html_table
 
 Shape = tuple[int | str, ...]
 
@@ -78,6 +79,54 @@ class ExportCheck:
 
 
 @dataclass(frozen=True)
+class RuntimeProof:
+    """How well a file agrees with torch in a runtime beside onnxruntime.
+
+    Attributes:
+        name: The runtime.
+        version: Its version.
+        checks: Every comparison.
+    """
+
+    name: str
+    version: str
+    checks: tuple[ExportCheck, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every comparison stayed within the tolerance."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def max_abs(self) -> float:
+        """Largest difference of all comparisons."""
+        return max((check.max_abs for check in self.checks), default=0.0)
+
+    @property
+    def max_rel(self) -> float:
+        """Largest relative difference of all comparisons."""
+        return max((check.max_rel for check in self.checks), default=0.0)
+
+    def __str__(self) -> str:
+        word = "passed" if self.passed else "FAILED"
+        return (
+            f"{self.name} {self.version} {word}: max rel {self.max_rel:.3g} "
+            f"in {len(self.checks)} checks"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the proof as plain JSON values."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "passed": self.passed,
+            "max_abs": self.max_abs,
+            "max_rel": self.max_rel,
+            "checks": [check.to_dict() for check in self.checks],
+        }
+
+
+@dataclass(frozen=True)
 class ExportResult:
     """A written ONNX file and how well it was found to agree with torch.
 
@@ -92,6 +141,8 @@ class ExportResult:
         rounding: What the file is rounded to on purpose: banks in ``"half"`` precision or
             ``"int8"``, or ``"fp16"`` for all of it; None for the precision of the network.
         timings: By what the form was chosen, if that was measured.
+        target: What the file was written for, if a target was named.
+        runtimes: How it does in the runtimes that were asked for beside onnxruntime.
     """
 
     path: Path
@@ -103,11 +154,14 @@ class ExportResult:
     checks: tuple[ExportCheck, ...]
     rounding: Rounding | None = None
     timings: Timings | None = None
+    target: str | None = None
+    runtimes: tuple[RuntimeProof, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether every comparison stayed within the tolerance."""
-        return all(check.passed for check in self.checks)
+        """Whether every comparison stayed within the tolerance, in every runtime."""
+        elsewhere = all(proof.passed for proof in self.runtimes)
+        return elsewhere and all(check.passed for check in self.checks)
 
     @property
     def half(self) -> bool:
@@ -116,12 +170,12 @@ class ExportResult:
 
     @property
     def max_abs(self) -> float:
-        """Largest difference of all comparisons."""
+        """Largest difference of all comparisons in onnxruntime."""
         return max((check.max_abs for check in self.checks), default=0.0)
 
     @property
     def max_rel(self) -> float:
-        """Largest relative difference of all comparisons."""
+        """Largest relative difference of all comparisons in onnxruntime."""
         return max((check.max_rel for check in self.checks), default=0.0)
 
     @property
@@ -137,13 +191,23 @@ class ExportResult:
             f"{worst.float64_allowed:.2g} is allowed by what float32 in torch is off",
         )
 
+    def _repr_html_(self) -> str:
+        title, *_ = str(self).splitlines()
+        rows = [
+            (c.name, str(c.batch), f"{c.max_abs:.3g}", f"{c.max_rel:.3g}", _verdict(c))
+            for c in self.checks
+        ]
+        header = ("check", "batch", "max abs", "max rel", "result")
+        return html_table(header, rows, title=title, notes=self.notes)
+
     def __str__(self) -> str:
         word = "passed" if self.passed else "FAILED"
         line = (
             f"{self.path} {word}: max abs {self.max_abs:.3g}, max rel {self.max_rel:.3g} "
             f"in {len(self.checks)} checks, form {self.form}, opset {self.opset}"
         )
-        return "\n".join([line, *(f"note: {note}" for note in self.notes)])
+        proofs = (str(proof) for proof in self.runtimes)
+        return "\n".join([line, *proofs, *(f"note: {note}" for note in self.notes)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain JSON values."""
@@ -152,6 +216,7 @@ class ExportResult:
             "passed": self.passed,
             "max_abs": self.max_abs,
             "max_rel": self.max_rel,
+            "target": self.target,
             "form": self.form,
             "rounding": self.rounding,
             "half": self.half,
@@ -161,8 +226,13 @@ class ExportResult:
             "inputs": {name: list(shape) for name, shape in self.inputs.items()},
             "outputs": {name: list(shape) for name, shape in self.outputs.items()},
             "checks": [check.to_dict() for check in self.checks],
+            "runtimes": [proof.to_dict() for proof in self.runtimes],
             "notes": list(self.notes),
         }
+
+
+def _verdict(check: ExportCheck) -> str:
+    return ("passed" if check.passed else "FAILED") + check.verdict
 
 
 def shape_of(value: ir.Value) -> Shape:

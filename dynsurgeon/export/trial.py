@@ -22,6 +22,7 @@ from dynsurgeon.form_names import Rounding
 from dynsurgeon.messages import first_line
 from dynsurgeon.operators.contract import dynamic_layers
 from dynsurgeon.running.differences import Tolerance, difference
+from dynsurgeon.runtimes.contract import LoadedFile, Runtime
 from dynsurgeon.runtimes.onnxruntime import Session
 
 BIAS_BANK_AXES = 2
@@ -48,18 +49,33 @@ class Trial:
     rounding: Rounding | None = None
 
     def run(
-        self, model: nn.Module, cases: Sequence[Case], *, optimized: bool = True
+        self,
+        model: nn.Module,
+        cases: Sequence[Case],
+        *,
+        optimized: bool = True,
+        runtime: Runtime | None = None,
     ) -> list[ExportCheck]:
         """Compare the file with `model`, which must be in eval mode, on every case.
 
         Where the tolerance is missed, the network in float64 says whether that is rounding.
 
+        Args:
+            model: The network.
+            cases: What both are run on.
+            optimized: Whether onnxruntime may rewrite the graph.
+            runtime: What runs the file instead of onnxruntime.
+
         Raises:
-            ExportError: onnxruntime can't load or run the file.
+            ExportError: The runtime can't load or run the file.
         """
         expected = references(model, self.state, cases)
         dtype = coarsest_dtype(model, [case.inputs for case in cases])
-        session = open_session(self.path, dtype, optimized=optimized)
+        session: LoadedFile
+        if runtime is None:
+            session = open_session(self.path, dtype, optimized=optimized)
+        else:
+            session = runtime.load(self.path, torch.get_num_threads())
         tolerance = self._tolerance(model, cases, expected, dtype)
         checks = compare(session, cases, expected, tolerance, self.prefix)
         if dtype != torch.float32 or self.rounding is not None:  # their tolerance is no tight one

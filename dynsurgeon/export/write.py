@@ -22,6 +22,9 @@ from dynsurgeon.form_names import Rounding
 FORM_KEY = "dynsurgeon.form"
 """Key of the file's form in its metadata."""
 
+TARGET_KEY = "dynsurgeon.target"
+"""Key of what the file was written for, where a target was named."""
+
 PRECISION_KEY = "dynsurgeon.precision"
 """Key of the precision that a file computes in, where that is not the network's."""
 
@@ -94,6 +97,7 @@ def describe(
             "dynsurgeon.onnx": onnx.__version__,
             FORM_KEY: target.form.name,
             "dynsurgeon.batch": "any" if target.batch is None else str(target.batch),
+            **({} if target.destination is None else {TARGET_KEY: target.destination}),
             **({} if target.rounding is None else _rounded(target.rounding)),
             **_recipe(network),
             **metadata,

@@ -155,6 +155,7 @@ def convert_into(
         "model": None if origin is None else dict(origin),
         "config": config.to_dict(),
         "costs": costs(plan),
+        "sites": [site.to_dict() for site in plan.sites],
         "calibration": None if attention is None else attention.to_dict(),
         "torch": receipt.to_dict(),
         "onnx": None if result is None else export_document(result),
@@ -182,13 +183,14 @@ def export_with(
     """Export and verify as the settings say.
 
     Raises:
-        ExportError: The network can't be exported; names the way out.
-        ParityError: onnxruntime computes something else.
+        ExportError: The network can't be exported, or a runtime refuses the file; names the way
+            out.
+        ParityError: onnxruntime, or another runtime, computes something else.
     """
     try:
         return export_onnx(dynamic, path, inputs, metadata=metadata, **asdict(settings))
     except ExportError as error:
-        raise ExportError(f"{error} ({INSTEAD} converts without the ONNX file)") from error
+        raise type(error)(f"{error} ({INSTEAD} converts without the ONNX file)") from error
 
 
 def export_document(result: ExportResult) -> Document:

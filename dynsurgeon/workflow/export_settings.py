@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from dynsurgeon.checks import require_count, require_flag
-from dynsurgeon.form_names import BankName, ExportFormName, check_form, rounding_name
+from dynsurgeon.form_names import (
+    BankName,
+    ExportFormName,
+    TargetName,
+    check_form,
+    check_target,
+    rounding_name,
+)
+from dynsurgeon.runtimes.table import find_runtimes
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,8 @@ class ExportSettings:
         half: The same as ``bank="half"``.
         bank: How the kernel banks are stored: ``"half"``, ``"int8"``, or None for single precision.
         precision: ``"fp16"`` for a file that computes in half precision, or None.
+        target: What the file is for, which chooses the form; None where `form` does.
+        runtimes: Runtimes beside onnxruntime in which the file is proven too.
     """
 
     batch: int | None = None
@@ -32,6 +43,8 @@ class ExportSettings:
     half: bool = False
     bank: BankName | None = None
     precision: Literal["fp16"] | None = None
+    target: TargetName | None = None
+    runtimes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name in ("batch", "opset"):
@@ -41,3 +54,5 @@ class ExportSettings:
             require_flag(name, getattr(self, name))
         check_form(self.form, this_cpu=self.this_cpu)
         rounding_name(self.bank, self.precision, half=self.half)
+        check_target(self.target, self.form, this_cpu=self.this_cpu)
+        find_runtimes(self.runtimes)
