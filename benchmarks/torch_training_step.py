@@ -1,6 +1,7 @@
 """What a training step costs in PyTorch, in time and memory, as ratios to the static network.
 
     python benchmarks/torch_training_step.py resnet18:conv,relu,both
+    python benchmarks/torch_training_step.py resnet18:scale,dcd,relu-shift-max --rounds 5
     python benchmarks/torch_training_step.py resnet18:conv --batch 256 --memory-only
     python benchmarks/torch_training_step.py resnet18:both --channels-last --compile
 
@@ -29,7 +30,12 @@ CONFIGS = {
     "conv": ds.SurgeryConfig(activation=None),
     "relu": ds.SurgeryConfig(conv=None),
     "both": ds.SurgeryConfig(),
-}
+} | {
+    name: ds.SurgeryConfig(conv=name, activation=None)
+    for name in ("scale", "dcd", "se", "condconv", "odconv")
+} | {
+    f"relu-{name}": ds.SurgeryConfig(conv=None, activation=name) for name in ("shift-max", "se")
+}  # fmt: skip
 Step = Callable[[], None]
 
 
@@ -107,7 +113,7 @@ def peak_bytes(run: Step) -> int:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("subject", help="torchvision model:conv,relu,both")
+    parser.add_argument("subject", help="torchvision model:conv,relu,both,scale,dcd,se,…")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=112)
     parser.add_argument("--threads", type=int, default=2)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ConfigError,
         DataError,
         ExportError,
+        MachineError,
         ModelNotFoundError,
         NoSiteError,
         ParityError,
@@ -35,6 +36,15 @@ if TYPE_CHECKING:
     )
     from dynsurgeon.export import ExportCheck, ExportResult, export_onnx, verify_onnx
     from dynsurgeon.export.result import RuntimeProof, Timings
+    from dynsurgeon.inspection import (
+        Curves,
+        Factor,
+        Inspection,
+        KernelUse,
+        Places,
+        SiteInspection,
+        inspect,
+    )
     from dynsurgeon.operators import (
         ActivationForm,
         ActivationLayer,
@@ -58,6 +68,8 @@ if TYPE_CHECKING:
     from dynsurgeon.planning import plan
     from dynsurgeon.proof.parity import check_parity
     from dynsurgeon.proof.receipt import Receipt, SiteParity
+    from dynsurgeon.quantization.compare import FileComparison
+    from dynsurgeon.quantization.quantize import QuantizeResult, quantize_onnx
     from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe
     from dynsurgeon.registry import Operator, operator_names, register_operator
     from dynsurgeon.running.inputs import Inputs
@@ -102,6 +114,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "ConfigError",
         "DataError",
         "ExportError",
+        "MachineError",
         "ModelNotFoundError",
         "NoSiteError",
         "ParityError",
@@ -121,6 +134,15 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "verify_onnx",
     ),
     "export.result": ("RuntimeProof", "Timings"),
+    "inspection": (
+        "Curves",
+        "Factor",
+        "Inspection",
+        "KernelUse",
+        "Places",
+        "SiteInspection",
+        "inspect",
+    ),
     "operators": (
         "ActivationForm",
         "ActivationLayer",
@@ -146,6 +168,11 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "proof.receipt": (
         "Receipt",
         "SiteParity",
+    ),
+    "quantization.compare": ("FileComparison",),
+    "quantization.quantize": (
+        "QuantizeResult",
+        "quantize_onnx",
     ),
     "recipe": (
         "OwnerRecipe",
@@ -228,6 +255,7 @@ __all__ = [
     "Conversion",
     "ConvolutionLayer",
     "Cost",
+    "Curves",
     "DCDConfig",
     "DataError",
     "DynamicConv",
@@ -249,14 +277,19 @@ __all__ = [
     "ExportError",
     "ExportResult",
     "ExportSettings",
+    "Factor",
+    "FileComparison",
     "FinetuneResult",
     "FinetuneSettings",
     "Gain",
     "GateConfig",
     "Head",
     "Inputs",
+    "Inspection",
+    "KernelUse",
     "Latency",
     "Listener",
+    "MachineError",
     "MeasureConfig",
     "ModelNotFoundError",
     "NoSiteError",
@@ -266,7 +299,9 @@ __all__ = [
     "ParityError",
     "Part",
     "PatternError",
+    "Places",
     "Plan",
+    "QuantizeResult",
     "RateProbe",
     "Receipt",
     "Recipe",
@@ -279,6 +314,7 @@ __all__ = [
     "ShiftMaxConfig",
     "Site",
     "SiteAttention",
+    "SiteInspection",
     "SiteParity",
     "SiteRecipe",
     "StorageError",
@@ -299,11 +335,13 @@ __all__ = [
     "convert_to_directory",
     "export_onnx",
     "finetune",
+    "inspect",
     "load",
     "load_images",
     "operator_names",
     "parameter_groups",
     "plan",
+    "quantize_onnx",
     "register_operator",
     "restore",
     "save",

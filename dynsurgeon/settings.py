@@ -17,6 +17,7 @@ from dynsurgeon.errors import ConfigError
 
 Start = Literal["identical", "zero-sum"]
 ReLUKind = Literal["A", "B", "C"]
+CondConvMixture = Literal["around", "sum"]
 
 
 @dataclass(frozen=True)
@@ -154,12 +155,19 @@ class CondConvConfig:
 
     Attributes:
         experts: Number of kernels K, at least 2.
+        mixture: ``"around"`` the first kernel, or the paper's own ``"sum"``, whose kernels start at
+            ``2 W / K`` and apart from each other: exact to rounding.
+        spread: Standard deviation of what sets them apart, relative to that of ``2 W / K``.
     """
 
     experts: int = 4
+    mixture: CondConvMixture = "around"
+    spread: float = 0.3
 
     def __post_init__(self) -> None:
         require_count("experts", self.experts, least=2)
+        require_choice("mixture", self.mixture, get_args(CondConvMixture))
+        require_positive("spread", self.spread)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ LAYERS: dict[str, tuple[type[ConvolutionLayer], list[Any]]] = {
         ScaleConfig(2), ScaleConfig(1, filters=False), ScaleConfig(3, channels=False),
     ]),
     "dcd": (DecomposedConv, [DCDConfig(2), DCDConfig(1, rank=3)]),
-    "condconv": (CondConv, [CondConvConfig(2), CondConvConfig(4)]),
+    "condconv": (CondConv, [CondConvConfig(2), CondConvConfig(4), CondConvConfig(3, "sum")]),
     "se": (GatedConv, [GateConfig(1), GateConfig(4)]),
     "odconv": (ODConv, [
         ODConvConfig(1, 2), ODConvConfig(3, 1), ODConvConfig(2, 1, space=False),
@@ -99,6 +99,11 @@ def dcd_reference(layer: Any, static: Any, x: Tensor) -> Tensor:
 def condconv_reference(layer: Any, static: Any, x: Tensor) -> Tensor:
     mean = x.flatten(1).mean(1)
     routes = 1 / (1 + torch.exp(-(layer.routing.weight @ mean + layer.routing.bias)))
+    if len(routes) == layer.experts:
+        kernels = zip(routes, layer.weight, strict=True)
+        biases = zip(routes, layer.bias, strict=True) if layer.bias is not None else None
+        summed = sum(r * w for r, w in kernels)
+        return convolve(static, x, summed, biases and sum(r * b for r, b in biases))
     weight = layer.weight[0].clone()
     bias = None if layer.bias is None else layer.bias[0].clone()
     for k, route in enumerate(routes, 1):
@@ -207,6 +212,24 @@ def test_a_transposed_convolution_is_not_decomposed() -> None:
     plan = ds.plan(net, torch.randn(1, 3, 8, 8), ds.SurgeryConfig(conv="dcd"))
     reasons = {site.name: site.reason for site in plan.skipped}
     assert reasons["1"] == "the operator dcd has no form of ConvTranspose2d"
+
+
+@pytest.mark.parametrize("experts", [2, 3, 4])
+def test_the_sum_of_kernels_starts_goes_back_and_moves_apart(experts: int) -> None:
+    torch.manual_seed(0)
+    static = nn.Conv2d(4, 6, 3)
+    layer = CondConv.from_static(static, CondConvConfig(experts, "sum"))
+    x = torch.randn(3, 4, 6, 6)
+    assert deviation(layer(x), static(x)) < 1e-6
+    assert layer.static_obstacle() is None
+    found = layer.static_parameters()
+    for name, parameter in static.named_parameters():
+        assert deviation(found[name], parameter) < 1e-6
+    layer(x).sin().mean().backward()
+    gradient = layer.routing.weight.grad
+    assert not torch.allclose(gradient[0], gradient[1], rtol=1e-2)
+    nn.init.ones_(layer.routing.weight)
+    assert layer.static_obstacle() == f"has {experts} kernels that differ"
 
 
 FORMS = [

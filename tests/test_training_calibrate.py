@@ -239,3 +239,18 @@ def test_what_could_not_be_fitted_is_not_recorded(tiny_resnet: TinyNet) -> None:
     report = ds.calibrate(model, [torch.zeros(2, 3, 16, 16)])
     assert report.notes
     assert recipe_of(model).fitted is False
+
+
+def test_odconv_is_calibrated_and_its_factors_stay(tiny_resnet: TinyNet) -> None:
+    config = ds.SurgeryConfig(conv=ds.ODConvConfig(experts=4), activation=None)
+    model = ds.convert(tiny_resnet, tiny_resnet.example(), config)
+    samples = data(tiny_resnet)
+    before, former = model(samples[0][0]), state(model)
+    ds.calibrate(model, samples)
+    assert torch.equal(model(samples[0][0]), before)
+    changed = {n for n, v in state(model).items() if not torch.equal(v, former[n])}
+    assert changed
+    assert all(".attention." in name for name in changed)
+    ds.update_batch_norm(model, samples)
+    entropies = [site.entropy for site in ds.attention_report(model, samples).sites]
+    assert all(abs(found - 0.65) < 0.1 for found in entropies)

@@ -12,7 +12,7 @@ from dynsurgeon.form_names import NATIVE, THIS_CPU
 
 from ..options.budget import BudgetOptions
 from ..options.settings import surgery_config
-from ..options.shared import Force, Json, ModelOptions, OnnxOptions, SurgeryOptions
+from ..options.shared import Force, Json, ModelOptions, OnnxOptions, Report, SurgeryOptions
 from ..options.training import Normalize
 from ..output import check_free, default_directory, staged_directory
 from ..render import print_json, say, steps
@@ -21,7 +21,7 @@ EXAMPLES = (
     "dynsurgeon convert resnet18",
     "dynsurgeon convert resnet50 --weights random --experts 8 --exclude 'layer1.*' -o out",
     "dynsurgeon convert timm:mobilenetv3_small_100 --relu C --smooth",
-    "dynsurgeon convert resnet18 --calibrate photos",
+    "dynsurgeon convert resnet18 --calibrate photos --report",
     "dynsurgeon convert resnet18 --target openvino --batch 1 --runtime openvino",
     "dynsurgeon convert net.py:build --weights net.pth --input-size 1 28 28 --model-arg classes=10",
 )
@@ -46,6 +46,7 @@ def run(
     ] = None,
     normalize: Normalize = "auto",
     no_onnx: Annotated[bool, Option("--no-onnx", help="Write no ONNX file.")] = False,
+    report: Report = False,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -68,6 +69,10 @@ def run(
             Calibration,
             convert_named,
         )
+        from ..work.reporting import report_directory, require_jinja2
+
+        if report:
+            require_jinja2()
 
         document = convert_named(
             staging,
@@ -77,6 +82,8 @@ def run(
             step,
             calibration=None if calibrate is None else Calibration(calibrate, normalize),
         )
+    if report:
+        report_directory(directory)
     if json:
         print_json({**document, "directory": str(directory)})
         return

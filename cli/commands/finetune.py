@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Option
 
-from ..options.shared import Callable, Directory, Force, Json
+from ..options.shared import Callable, Directory, Force, Json, Report
 from ..options.training import DataOptions, RecipeOptions, RunOptions
 from ..render import print_json
 from ..work.finetuning import (
@@ -44,6 +44,7 @@ def run(
         Option("--output", "-o", metavar="DIR", help="Where to write. Default: DIR-finetuned."),
     ] = None,
     model: Callable = None,
+    report: Report = False,
     force: Force = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -56,6 +57,10 @@ def run(
     the same result. Under torchrun or accelerate launch, all processes share the work.
     """
     settings = settings_of(recipe, machine)
+    if report:
+        from ..work.reporting import require_jinja2
+
+        require_jinja2()
     target = output or default_output(directory)
     if is_first():
         prepare_output(target, resume=machine.resume, force=force)
@@ -71,6 +76,10 @@ def run(
         )
     if not is_first():
         return
+    if report:
+        from ..work.reporting import report_directory
+
+        report_directory(target)
     if json:
         print_json({**document, "directory": str(target)})
         return

@@ -35,6 +35,11 @@ Json = Annotated[bool, Option("--json", help="Print one JSON document instead of
 
 Force = Annotated[bool, Option("--force", help="Replace what an earlier run left there.")]
 
+Report = Annotated[
+    bool,
+    Option("--report", help="Write report.html too, a page about all of it (extra report)."),
+]
+
 Directory = Annotated[
     Path, Argument(metavar="DIR", help="A directory that convert wrote.", show_default=False)
 ]
@@ -261,10 +266,29 @@ class OnnxOptions:
         bool,
         Option(
             "--half",
-            help="Store the kernel banks in half precision: half the file; computed in single.",
+            help="The same as --bank half.",
             rich_help_panel=ONNX,
         ),
     ] = False
+    bank: Annotated[
+        str | None,
+        Option(
+            metavar="half|int8",
+            help="Store the kernel banks in 16 or 8 bits: a half or a quarter of the file; "
+            "computed in single precision. By default as the network has them.",
+            rich_help_panel=ONNX,
+            show_default=False,
+        ),
+    ] = None
+    precision: Annotated[
+        str | None,
+        Option(
+            metavar="fp16",
+            help="Compute all in half precision, for GPUs; inputs and outputs stay as they are.",
+            rich_help_panel=ONNX,
+            show_default=False,
+        ),
+    ] = None
     target: Annotated[
         str | None,
         Option(

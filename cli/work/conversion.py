@@ -19,6 +19,7 @@ from dynsurgeon.workflow.conversion import INSTEAD, convert_into, export_documen
 from ..options.shared import ModelOptions, OnnxOptions
 from ..render import Step
 from .loading import Subject, load_subject
+from .normalization import facts_of
 
 Document = dict[str, Any]
 
@@ -77,6 +78,7 @@ def convert_named(
             export=settings,
             calibrate=calibrate,
             origin=subject.origin,
+            metadata=facts_of(subject),
             progress=step,
         )
     return done.document
@@ -99,7 +101,7 @@ def export_named(subject: Subject, path: Path, settings: ds.ExportSettings) -> D
         ParityError: onnxruntime computes something else.
     """
     with _own_words():
-        result = export_with(settings, subject.model, path, subject.inputs)
+        result = export_with(settings, subject.model, path, subject.inputs, facts_of(subject))
     return export_document(result)
 
 

@@ -14,7 +14,16 @@ from dynsurgeon.errors import ConfigError, StorageError
 from dynsurgeon.training.finetune.settings import FinetuneSettings, Rate
 
 from ..options.training import DataOptions, RecipeOptions, RunOptions
-from ..output import CHECKPOINTS, ONNX, RECEIPT, RECIPE, TENSORS, check_free
+from ..output import (
+    CHECKPOINTS,
+    INSPECTION,
+    ONNX,
+    RECEIPT,
+    RECIPE,
+    REPORT,
+    TENSORS,
+    check_free,
+)
 
 if TYPE_CHECKING:
     from dynsurgeon.training.finetune.data import TrainingData
@@ -191,14 +200,16 @@ def _write(
     ds.save(model, target, origin=origin)
     same = _digest(target) == old  # a run that was complete was resumed
     if not same:
-        for stale in (ONNX, f"{ONNX}.data"):  # of an earlier run: it computes something else
+        for stale in (ONNX, f"{ONNX}.data", REPORT):  # of an earlier run's network
             (target / stale).unlink(missing_ok=True)
+        shutil.rmtree(target / INSPECTION, ignore_errors=True)
     document = {
         "format": 1,
         "model": origin,
         "config": recipe_of(model).config,
         "function": FUNCTION,
         "costs": _costs(before.get("costs"), model),
+        "sites": before.get("sites"),
         "torch": None,
         "onnx": read_receipt(target).get("onnx") if same else None,
         "agreement": None,

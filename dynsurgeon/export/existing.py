@@ -19,7 +19,8 @@ from dynsurgeon.export.signature import spatial_axes, tensors
 from dynsurgeon.export.target import EXPORT_FORMS, Target
 from dynsurgeon.export.trial import Trial
 from dynsurgeon.export.verify import check_file
-from dynsurgeon.export.write import FORM_KEY, HALF, HALF_KEY, TARGET_KEY
+from dynsurgeon.export.write import BANK_KEY, FORM_KEY, PRECISION_KEY, STORED, TARGET_KEY
+from dynsurgeon.form_names import Rounding, rounding_name
 from dynsurgeon.messages import first_line
 from dynsurgeon.running.inputs import Inputs, as_inputs
 from dynsurgeon.running.run import preserved
@@ -58,12 +59,12 @@ def verify_onnx(
     stored = _read(path)
     target = _target_of(stored, inputs, path)
     form = stored.metadata_props.get(FORM_KEY, "unknown")
-    half = stored.metadata_props.get(HALF_KEY) == HALF
+    rounding = _rounding_of(stored)
     with preserved(model, "eval", seed):
         cases = make_cases(inputs, target, torch.Generator().manual_seed(seed))
         try:
             check_file(path)
-            trial = Trial("", path, {}, half)
+            trial = Trial("", path, {}, rounding)
             checks = trial.run(model, cases)
         except ExportError as error:
             raise StorageError(f"{path} is damaged or of another model: {error}") from error
@@ -71,7 +72,7 @@ def verify_onnx(
     return ExportResult(
         path=path,
         form=form,
-        half=half,
+        rounding=rounding,
         opset=stored.opset_imports.get("", 0),
         batch=target.batch,
         inputs={str(value.name): shape_of(value) for value in stored.graph.inputs},
@@ -82,6 +83,18 @@ def verify_onnx(
     )
 
 
+def batch_of(path: Path) -> int | None:
+    """Return the fixed batch of a file, or None where it is free.
+
+    Raises:
+        StorageError: The file is missing or damaged, or takes nothing.
+    """
+    shapes = [shape_of(value) for value in _read(path).graph.inputs]
+    if not shapes or not shapes[0]:
+        raise StorageError(f"{path} takes no input")
+    return first if isinstance(first := shapes[0][0], int) else None
+
+
 def _read(path: Path) -> ir.Model:
     if not path.is_file():
         raise StorageError(f"there is no file {path}")
@@ -89,6 +102,12 @@ def _read(path: Path) -> ir.Model:
         return ir.load(path)
     except Exception as error:
         raise StorageError(f"{path} is no readable ONNX file: {first_line(error)}") from error
+
+
+def _rounding_of(stored: ir.Model) -> Rounding | None:
+    kind = stored.metadata_props.get(BANK_KEY)
+    bank = next((name for name, known in STORED.items() if known == kind), None)
+    return rounding_name(bank, stored.metadata_props.get(PRECISION_KEY))
 
 
 def _target_of(stored: ir.Model, inputs: Inputs, path: Path) -> Target:

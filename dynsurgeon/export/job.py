@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -16,6 +16,7 @@ from dynsurgeon.export.cases import Case
 from dynsurgeon.export.destinations import check_operators
 from dynsurgeon.export.elsewhere import check_proof, prove_in
 from dynsurgeon.export.lowering import lower
+from dynsurgeon.export.passes.half_precision import to_half
 from dynsurgeon.export.perturb import stable_perturbation
 from dynsurgeon.export.result import ExportResult, Timings, shape_of
 from dynsurgeon.export.running import State
@@ -39,6 +40,7 @@ class Job:
         captured: The trace.
         cases: What the file is verified on.
         external_data_limit: Bytes of weights above which they get a file of their own.
+        metadata: What else the file says of itself.
     """
 
     model: nn.Module
@@ -47,6 +49,7 @@ class Job:
     captured: Captured
     cases: tuple[Case, ...]
     external_data_limit: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def run(
         self,
@@ -73,14 +76,14 @@ class Job:
         staged = folder / path.name
         result = replace(self.write(staged, {}), path=path, timings=timings)
         check_file(staged)
-        trials = [Trial("", staged, {}, self.target.half)]
+        trials = [Trial("", staged, {}, self.target.rounding)]
         result = self.prove(trials[0], result)
         if is_dynamic(self.model):
             batches = [case.inputs for case in self.cases]
             state = stable_perturbation(self.model, batches, generator)
             perturbed = folder / f"perturbed-{path.name}"
             self.write(perturbed, state)
-            trials.append(Trial("perturbed, ", perturbed, state, self.target.half))
+            trials.append(Trial("perturbed, ", perturbed, state, self.target.rounding))
             result = self.prove(trials[1], result)
         for runtime in runtimes:
             proof = prove_in(runtime, trials, self.model, self.cases, self.target)
@@ -92,7 +95,9 @@ class Job:
         """Write the file with `state` in place of the network's weights; nothing is checked yet."""
         lowered = lower(self.captured, self.target, self.signature, state)
         check_operators(lowered, self.target.destination)
-        describe(lowered, self.model, self.target)
+        describe(lowered, self.model, self.target, self.metadata)
+        if self.target.rounding == "fp16":
+            lowered = to_half(lowered)
         save_model(lowered, path, self.external_data_limit)
         return _unchecked(path, self.target, lowered)
 
@@ -120,7 +125,7 @@ def _unchecked(path: Path, target: Target, written: ir.Model) -> ExportResult:
     return ExportResult(
         path=path,
         form=target.form.name,
-        half=target.half,
+        rounding=target.rounding,
         target=target.destination,
         opset=written.opset_imports[""],
         batch=target.batch,

@@ -9,6 +9,9 @@ from typing import Any
 
 import onnx_ir as ir
 
+from dynsurgeon.form_names import Rounding
+from dynsurgeon.html_table import html_table
+
 Shape = tuple[int | str, ...]
 
 
@@ -135,7 +138,8 @@ class ExportResult:
         inputs: Shape of each input by its name; free axes by their names.
         outputs: Shape of each output by its name.
         checks: Every comparison.
-        half: Whether the kernel banks are stored in half precision.
+        rounding: What the file is rounded to on purpose: banks in ``"half"`` precision or
+            ``"int8"``, or ``"fp16"`` for all of it; None for the precision of the network.
         timings: By what the form was chosen, if that was measured.
         target: What the file was written for, if a target was named.
         runtimes: How it does in the runtimes that were asked for beside onnxruntime.
@@ -148,7 +152,7 @@ class ExportResult:
     inputs: Mapping[str, Shape]
     outputs: Mapping[str, Shape]
     checks: tuple[ExportCheck, ...]
-    half: bool = False
+    rounding: Rounding | None = None
     timings: Timings | None = None
     target: str | None = None
     runtimes: tuple[RuntimeProof, ...] = ()
@@ -158,6 +162,11 @@ class ExportResult:
         """Whether every comparison stayed within the tolerance, in every runtime."""
         elsewhere = all(proof.passed for proof in self.runtimes)
         return elsewhere and all(check.passed for check in self.checks)
+
+    @property
+    def half(self) -> bool:
+        """Whether the kernel banks are stored in half precision."""
+        return self.rounding == "half"
 
     @property
     def max_abs(self) -> float:
@@ -182,6 +191,15 @@ class ExportResult:
             f"{worst.float64_allowed:.2g} is allowed by what float32 in torch is off",
         )
 
+    def _repr_html_(self) -> str:
+        title, *_ = str(self).splitlines()
+        rows = [
+            (c.name, str(c.batch), f"{c.max_abs:.3g}", f"{c.max_rel:.3g}", _verdict(c))
+            for c in self.checks
+        ]
+        header = ("check", "batch", "max abs", "max rel", "result")
+        return html_table(header, rows, title=title, notes=self.notes)
+
     def __str__(self) -> str:
         word = "passed" if self.passed else "FAILED"
         line = (
@@ -200,6 +218,7 @@ class ExportResult:
             "max_rel": self.max_rel,
             "target": self.target,
             "form": self.form,
+            "rounding": self.rounding,
             "half": self.half,
             "timings": None if self.timings is None else asdict(self.timings),
             "opset": self.opset,
@@ -210,6 +229,10 @@ class ExportResult:
             "runtimes": [proof.to_dict() for proof in self.runtimes],
             "notes": list(self.notes),
         }
+
+
+def _verdict(check: ExportCheck) -> str:
+    return ("passed" if check.passed else "FAILED") + check.verdict
 
 
 def shape_of(value: ir.Value) -> Shape:

@@ -10,7 +10,7 @@ import onnx
 
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.export.destinations import DESTINATIONS
-from dynsurgeon.form_names import AUTO, NATIVE, RULE, check_form, check_target
+from dynsurgeon.form_names import AUTO, NATIVE, RULE, Rounding, check_form, check_target
 
 LEAST_OPSET = 18
 """The oldest operator set that torch's exporter has translations for."""
@@ -89,7 +89,8 @@ class Target:
         batch: Fixed batch, or None for a free one.
         dynamic_size: Whether height and width are free.
         opset: Version of the ONNX operator set, or None for the exporter's default.
-        half: Whether the kernel banks are stored in half precision.
+        rounding: How the kernel banks are stored, or ``"fp16"`` for all; None for the precision of
+            the network.
         sites: Forms of single convolutions, by the name of their bank; wins over `form`.
         destination: The target that was named, one of `destinations.DESTINATIONS`, or None.
     """
@@ -98,7 +99,7 @@ class Target:
     batch: int | None = None
     dynamic_size: bool = False
     opset: int | None = None
-    half: bool = False
+    rounding: Rounding | None = None
     sites: Mapping[str, str] = field(default_factory=dict)
     destination: str | None = None
 
@@ -110,7 +111,7 @@ class Target:
         *,
         dynamic_size: bool = False,
         opset: int | None = None,
-        half: bool = False,
+        rounding: Rounding | None = None,
         destination: str | None = None,
     ) -> Target:
         """Check what a user asked for; ``"rule"`` takes the form that suits the batch.
@@ -131,7 +132,9 @@ class Target:
             raise ConfigError(f"form {form!r} needs a fixed batch: give batch=N")
         if form == "plain" and batch != 1:
             raise ConfigError(f"form 'plain' is for batch 1, got batch={batch}")
-        return cls(chosen, batch, dynamic_size, opset, half, destination=destination)
+        if chosen.native and rounding == "fp16":
+            raise ConfigError("form 'native' is for CPUs and precision 'fp16' for GPUs: leave one")
+        return cls(chosen, batch, dynamic_size, opset, rounding, destination=destination)
 
     @classmethod
     def candidates(

@@ -30,6 +30,12 @@ def is_constant(value: ir.Value | None) -> bool:
     )
 
 
+def constant_tensor(value: ir.Value) -> Tensor | None:
+    """Return the values of an initialiser or of a Constant node; None of what is computed."""
+    found = ir.convenience.get_const_tensor(value)
+    return None if found is None else torch.from_numpy(found.numpy().copy())
+
+
 def set_tensor(value: ir.Value, tensor: Tensor) -> None:
     """Give an initialiser other values."""
     constant = TorchTensor(tensor.detach().contiguous(), name=value.name)

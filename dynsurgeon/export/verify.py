@@ -15,6 +15,7 @@ from dynsurgeon.export.cases import Case
 from dynsurgeon.export.result import ExportCheck
 from dynsurgeon.export.running import State, run
 from dynsurgeon.export.signature import tensors
+from dynsurgeon.form_names import Rounding
 from dynsurgeon.messages import first_line
 from dynsurgeon.running.differences import FAR, Tolerance, difference, is_within
 from dynsurgeon.runtimes.contract import LoadedFile
@@ -26,8 +27,13 @@ TOLERANCES: dict[torch.dtype, Tolerance] = {
 }
 """By the coarsest dtype of the network."""
 
-HALF_BANKS = (5e-3, 1e-4)
-"""The same where banks alone are rounded, by up to 2^-11, and everything is computed in fp32."""
+COARSER: dict[Rounding | None, Tolerance] = {
+    "half": (5e-3, 1e-4),
+    "int8": (5e-3, 1e-4),
+    "fp16": TOLERANCES[torch.float16],
+}
+"""By what a file is rounded to on purpose. For banks in 8 bits it is that of the heads beside them,
+in 16: how much more is allowed is measured in torch."""
 
 
 def check_dtype(model: nn.Module, inputs: Any) -> None:

@@ -95,6 +95,13 @@ class BankLayer(ConvolvingLayer):
         return f"{super().extra_repr()}, experts={self.experts}"
 
 
+def spread_zero_sum(bank: Tensor, spread: float) -> None:
+    """Add to the kernels what sums to 0, of so many standard deviations of the bank, in place."""
+    noise = torch.randn_like(bank)
+    noise -= noise.mean(dim=0, keepdim=True)
+    bank += noise * (spread * bank.std(correction=0))
+
+
 def bank_of(tensor: Tensor, experts: int) -> nn.Parameter:
     """Return a bank of copies of a static kernel or bias."""
     bank = tensor.detach().unsqueeze(0).repeat(experts, *[1] * tensor.dim())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +105,7 @@ class DynamicLayer(nn.Module):
             gradients and `balance_banks` rest on it.
     """
 
-    sums_to_one: ClassVar[bool] = False
+    sums_to_one: bool = False
 
     # deciding
 
@@ -155,6 +155,28 @@ class DynamicLayer(nn.Module):
     def sample_kernels(self) -> bool:
         """Whether each sample gets a kernel of its own, computed from its banks."""
         return bool(self.banks())
+
+    # showing
+
+    def signals(self, x: Tensor) -> Mapping[str, Tensor]:
+        """Return the numbers that the input decides, by what a person calls them, each ``(N, …)``.
+
+        `ds.inspect` shows them. A layer that says nothing here is left out of it.
+        """
+        return {}
+
+    def curves(self, x: Tensor, signals: Mapping[str, Tensor]) -> Tensor | None:
+        """Return what the layer makes of numbers ``(P,)`` in each channel, ``(M, C, P)``.
+
+        Args:
+            x: The numbers.
+            signals: M times what `signals` returns.
+
+        Returns:
+            The curves, C being 1 if all channels have the same; None if an output depends on more
+            than one number.
+        """
+        return None
 
     # going back
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.errors import UnsupportedModelError
+from dynsurgeon.operators.bank import spread_zero_sum
 from dynsurgeon.operators.constructors import (
     ConvolutionArguments,
     Device,
@@ -125,7 +126,7 @@ class DynamicConv(ConvolutionArguments, KernelMixture):
         # A constant kernel has no spread to go by, so its copies stay identical; under a zero
         # attention they would do so for ever, so it keeps the random one.
         if config.start == "zero-sum" and _varies(static.weight):
-            _spread_zero_sum(self.weight, config.spread)
+            spread_zero_sum(self.weight, config.spread)
             nn.init.zeros_(self.attention.fc2.weight)
             nn.init.zeros_(self.attention.fc2.bias)
         self.attention.requires_grad_(static.weight.requires_grad)
@@ -173,9 +174,3 @@ class DynamicConvTranspose3d(TransposedArguments, DynamicConv):
 
 def _varies(tensor: Tensor) -> bool:
     return tensor.is_meta or bool((tensor != tensor.flatten()[:1]).any())
-
-
-def _spread_zero_sum(bank: Tensor, spread: float) -> None:
-    noise = torch.randn_like(bank)
-    noise -= noise.mean(dim=0, keepdim=True)
-    bank += noise * (spread * bank.std(correction=0))

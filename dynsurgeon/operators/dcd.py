@@ -13,7 +13,7 @@ The authors' code adds BatchNorm to the latent maps, a second gate to the head, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -77,6 +77,11 @@ class DecomposedConv(ConstantConvolution):
             if step > 1:
                 x = x[(slice(None),) * (axis + 2) + (slice(None, None, step),)]
         return x
+
+    def signals(self, x: Tensor) -> Mapping[str, Tensor]:
+        hidden = torch.relu(self.fc1(global_average(x)))
+        filters = doubled_sigmoid(self.fc_filters(hidden))
+        return {"factors of filters": filters, "residual matrix": self.fc_phi(hidden)}
 
     def heads(self) -> Iterable[Head]:
         yield Head(self.fc_filters, THETA_REACH, self.fc1)

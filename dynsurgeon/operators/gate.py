@@ -8,7 +8,7 @@ The paper's sigmoid has no factor 2; with it and a last layer of zeros the gate 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -42,6 +42,9 @@ class GatedConv(ConstantConvolution):
 
     def compute(self, x: Tensor) -> Tensor:
         return gated(self.convolve(x), self.fc1, self.fc2)
+
+    def signals(self, x: Tensor) -> Mapping[str, Tensor]:
+        return {"gate": gate_of(self.convolve(x), self.fc1, self.fc2)}
 
     def heads(self) -> Iterable[Head]:
         yield Head(self.fc2, THETA_REACH, self.fc1)
@@ -87,8 +90,14 @@ class GatedActivation(ActivatingLayer):
         return None
 
     def activate(self, x: Tensor) -> Tensor:
+        return gated(self._static(x), self.fc1, self.fc2)
+
+    def signals(self, x: Tensor) -> Mapping[str, Tensor]:
+        return {"gate": gate_of(self._static(x), self.fc1, self.fc2)}
+
+    def _static(self, x: Tensor) -> Tensor:
         slope = self.weight if self.form.function == "prelu" else None
-        return gated(self.form.compute(x, slope), self.fc1, self.fc2)
+        return self.form.compute(x, slope)
 
     def heads(self) -> Iterable[Head]:
         yield Head(self.fc2, THETA_REACH, self.fc1)
@@ -112,4 +121,9 @@ class GatedActivation(ActivatingLayer):
 
 def gated(y: Tensor, fc1: nn.Linear, fc2: nn.Linear) -> Tensor:
     """Multiply each channel of `y` by what the head says of it."""
-    return scaled(y, doubled_sigmoid(fc2(torch.relu(fc1(global_average(y))))))
+    return scaled(y, gate_of(y, fc1, fc2))
+
+
+def gate_of(y: Tensor, fc1: nn.Linear, fc2: nn.Linear) -> Tensor:
+    """Return what the head says of each channel ``(N, C)``, between 0 and 2."""
+    return doubled_sigmoid(fc2(torch.relu(fc1(global_average(y)))))

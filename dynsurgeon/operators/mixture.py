@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dynsurgeon.operators.attention import KernelAttention
 from dynsurgeon.operators.bank import BankLayer
@@ -48,6 +48,9 @@ class KernelMixture(BankLayer):
         if self.mixes:
             attention = self.attention
             yield Head(attention.fc2, float(attention.temperature), attention.fc1)
+
+    def signals(self, x: Tensor) -> Mapping[str, Tensor]:
+        return {"kernels": self.attention(x)} if self.mixes else {}
 
     def static_obstacle(self) -> str | None:
         if self.has_identical_kernels or not bool(self.attention.fc2.weight.any()):

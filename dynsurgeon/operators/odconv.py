@@ -15,7 +15,7 @@ training at batch 1. None of this is here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -125,6 +125,10 @@ class ODConv(KernelMixture):
         bank = torch.cat([torch.zeros_like(kernels[:1]), kernels])
         shares = torch.cat([1 - shares.sum(1, keepdim=True), shares], 1)
         return stacked(x, shares.to(x.dtype), bank, None, self.geometry)
+
+    def signals(self, x: Tensor) -> Mapping[str, Tensor]:
+        scales = {f"factors of {n.removeprefix('fc_')}": s for n, s in self._scales(x).items()}
+        return {**super().signals(x), **scales}
 
     def heads(self) -> Iterable[Head]:
         yield from super().heads()

@@ -70,6 +70,7 @@ class DynamicReLU(ActivatingLayer):
 
     Attributes:
         weight: Of a PReLU with slopes above 1 the slopes, which go on being trained; else None.
+        shift: How many channels further on each line reads a second one; None if it reads none.
 
     Shape:
         ``(N, C, *spatial)`` with 0 to 3 spatial axes, to the same.
@@ -78,6 +79,7 @@ class DynamicReLU(ActivatingLayer):
     per_channel: ClassVar[bool]
     start_scale: ClassVar[float] = 1.0
     default_config: ClassVar[type[LinesConfig]] = DynamicReLUConfig
+    shift: int | None = None
     alpha: Tensor
     beta: Tensor
     weight: nn.Parameter | None
@@ -177,7 +179,10 @@ class DynamicReLU(ActivatingLayer):
         return self.start_scale * torch.cat([torch.ones_like(low), low, *between])
 
     def activate(self, x: Tensor) -> Tensor:
-        y = self.maximum_of_lines(x)
+        return self.finish(x, self.maximum_of_lines(x))
+
+    def finish(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the activation of `x` from its maximum of lines `y`, both ``(N, C, …)``."""
         if self.form.ceiling is not None:
             return y.clamp(max=self.form.ceiling)
         if not self.form.beside:
@@ -189,6 +194,10 @@ class DynamicReLU(ActivatingLayer):
         """Return ``max_k(a_k x + b_k)``."""
         if (lines := _forced.get()) is not None:
             return lines(self, x)
+        return self.compute_lines(x)
+
+    def compute_lines(self, x: Tensor) -> Tensor:
+        """Compute the maximum of lines here, whatever `forced_lines` says."""
         slopes, offsets = self.coefficients(x)
         return maximum_of_lines(x, slopes, offsets)
 
@@ -209,6 +218,17 @@ class DynamicReLU(ActivatingLayer):
         delta = 2 * torch.sigmoid(self.theta(x)) - 1
         width = self.fc2.out_features // self.rows()
         return torch.split(delta.view(-1, self.rows(), width), self.pieces, 1)
+
+    def signals(self, x: Tensor) -> Mapping[str, Tensor]:
+        by_slope, by_offset = self.deltas(x)
+        slopes = self.alpha + self.config.lambda_a * by_slope
+        offsets = self.beta + self.config.lambda_b * by_offset
+        return {"slopes": slopes / self.start_scale, "offsets": offsets / self.start_scale}
+
+    def curves(self, x: Tensor, signals: Mapping[str, Tensor]) -> Tensor | None:
+        slopes, offsets = signals["slopes"], signals["offsets"]
+        y = (slopes.unsqueeze(-1) * x + offsets.unsqueeze(-1)).amax(1)
+        return self.finish(x.expand_as(y), y)
 
     @classmethod
     def parts(cls, config: LinesConfig) -> int:

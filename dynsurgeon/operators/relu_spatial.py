@@ -9,7 +9,7 @@ the static activation, to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -89,6 +89,9 @@ class DynamicReLUC(DynamicReLU):
             logits = logits.float()
         share = gamma * torch.softmax(logits, dim=-1)
         return share.clamp(max=1).view(x.shape[0], 1, *x.shape[2:])
+
+    def signals(self, x: Tensor) -> Mapping[str, Tensor]:
+        return {**super().signals(x), "places": self.spatial_attention(x)}
 
     def heads(self) -> Iterable[Head]:
         yield from super().heads()

@@ -10,7 +10,7 @@ BatchNorm, which fails at batch 1 in training; there is none here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -53,6 +53,15 @@ class ScaledConv(ConstantConvolution):
         if self.fc_filters is not None:
             y = scaled(y, doubled_sigmoid(self.fc_filters(hidden)))
         return y
+
+    def signals(self, x: Tensor) -> Mapping[str, Tensor]:
+        hidden = torch.relu(self.fc1(global_average(x)))
+        layers = {"channels": self.fc_channels, "filters": self.fc_filters}
+        return {
+            f"factors of {name}": doubled_sigmoid(layer(hidden))
+            for name, layer in layers.items()
+            if layer is not None
+        }
 
     def heads(self) -> Iterable[Head]:
         for last in (self.fc_channels, self.fc_filters):

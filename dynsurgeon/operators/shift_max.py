@@ -10,6 +10,7 @@ its formula, and starts some layers at ``c = 1``, which no pretrained activation
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -31,17 +32,33 @@ class ShiftMax(DynamicReLU):
         """Two slopes a piece, and an offset if there are any."""
         return (2 if self.config.lambda_b == 0 else 3) * self.pieces
 
-    def maximum_of_lines(self, x: Tensor) -> Tensor:
-        """Return ``max_k(a_k x + c_k shifted + b_k)``."""
+    @property
+    def shift(self) -> int:  # type: ignore[override]
+        """How many channels further on the second term of each line is: C / G."""
+        return max(self.channels // self.config.groups, 1)
+
+    def compute_lines(self, x: Tensor) -> Tensor:
         by_slope, by_far, *by_offset = self.deltas(x)
         own = beside(x, self.alpha + self.config.lambda_a * by_slope)
         far = beside(x, self.config.lambda_a * by_far)
-        shifted = torch.roll(x, -max(self.channels // self.config.groups, 1), 1)
+        shifted = torch.roll(x, -self.shift, 1)
         lines = [a * x + c * shifted for a, c in zip(own, far, strict=True)]
         for delta in by_offset:
             offsets = beside(x, self.beta + self.config.lambda_b * delta)
             lines = [y + b for y, b in zip(lines, offsets, strict=True)]
         return upper_of(lines)
+
+    def signals(self, x: Tensor) -> Mapping[str, Tensor]:
+        by_slope, by_far, *by_offset = self.deltas(x)
+        reach = self.config.lambda_a
+        own = self.alpha + reach * by_slope
+        found = {"slopes": own, "slopes of another channel": reach * by_far}
+        if by_offset:
+            found["offsets"] = self.beta + self.config.lambda_b * by_offset[0]
+        return found
+
+    def curves(self, x: Tensor, signals: Mapping[str, Tensor]) -> Tensor | None:
+        return None  # each output is one of two channels
 
     def added_multiply_adds(self, taken: Shape, given: Shape) -> int:
         second = self.pieces * self.channels * math.prod(taken[2:])

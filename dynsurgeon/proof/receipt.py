@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from dynsurgeon.html_table import html_table
+
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest difference relative to the largest output that still counts as the same function.
 
@@ -68,6 +70,15 @@ class Receipt:
     def worst_sites(self, count: int = 5) -> list[SiteParity]:
         """Return the sites that are farthest from their originals."""
         return sorted(self.sites, key=lambda site: -site.max_rel)[:count]
+
+    def _repr_html_(self) -> str:
+        title, *_ = str(self).splitlines()
+        rows = [
+            (site.name, site.mode, f"{site.max_abs:.3g}", f"{site.max_rel:.3g}")
+            for site in self.worst_sites(10)
+        ]
+        header = ("farthest sites", "mode", "max abs", "max rel")
+        return html_table(header, rows, title=title, notes=self.notes)
 
     def __str__(self) -> str:
         word = "passed" if self.passed else "FAILED"

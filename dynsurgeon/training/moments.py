@@ -37,6 +37,11 @@ class Moments:
         )
         self.count = total
 
+    @property
+    def mean(self) -> Tensor:
+        """Mean of each channel ``(C,)``, in float64 on the CPU; one value of it is enough."""
+        return self._mean
+
     def estimate(self) -> Estimate:
         """Return mean and variance; there must be two values of a channel."""
         return self._mean, self._squares / (self.count - 1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.errors import UnsupportedModelError
+from dynsurgeon.html_table import html_table
 from dynsurgeon.operators import KernelMixture
 from dynsurgeon.running.run import preserved
 from dynsurgeon.training.feed import Batch, feed, samples_of, take_batches
@@ -78,6 +79,10 @@ class AttentionReport:
         )
         return cls(tuple(sites), values["samples"], tuple(values["notes"]))
 
+    def _repr_html_(self) -> str:
+        title = f"attention of {len(self.sites)} sites on {self.samples} samples"
+        return html_table(HEADER, map(_row, self.sites), title=title, notes=self.notes)
+
     def __str__(self) -> str:
         rows = [HEADER, *(_row(site) for site in self.sites)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
@@ -134,7 +139,7 @@ def summarize(
     idle = [
         f"{name} did not run on these batches" for name in convolutions if name not in attention
     ]
-    sites = (_describe(name, convolutions[name], pi) for name, pi in attention.items())
+    sites = (describe(name, convolutions[name], pi) for name, pi in attention.items())
     return AttentionReport(tuple(sites), samples, (*notes, *idle))
 
 
@@ -173,7 +178,8 @@ def kernel_spread(bank: Tensor) -> float:
     return float(deviation / scale) if scale > 0 else (math.inf if deviation > 0 else 0.0)
 
 
-def _describe(name: str, conv: KernelMixture, pi: Tensor) -> SiteAttention:
+def describe(name: str, conv: KernelMixture, pi: Tensor) -> SiteAttention:
+    """Describe the attention ``(N, K)`` that one convolution gave."""
     leads = torch.bincount(pi.argmax(1), minlength=conv.experts) / len(pi)
     return SiteAttention(
         name=name,

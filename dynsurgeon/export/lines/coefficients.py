@@ -1,4 +1,4 @@
-"""The coefficients of a DY-ReLU in as few operators as there can be.
+"""The coefficients of a maximum of lines in as few operators as there can be.
 
     a = alpha + lambda_a tanh(theta_a / 2)        because 2 sigmoid(t) - 1 = tanh(t / 2)
 
@@ -15,7 +15,7 @@ from dynsurgeon.export.tensors import is_constant, set_tensor, tensor_of
 
 
 def emit_coefficients(site: LinesSite, emitter: Emitter) -> ir.Value:
-    """Write all slopes, then all offsets, as ``(N, 2 K width)``."""
+    """Write all coefficients in the order of theta's rows, as ``(N, rows width)``."""
     away = emitter.op("Mul", [emit_delta(site, emitter), emitter.constant(site.reach())])
     return emitter.op("Add", [away, emitter.constant(site.start())])
 

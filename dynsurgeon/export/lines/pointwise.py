@@ -26,8 +26,8 @@ ALIGNMENT = 4
 
 def obstacle(site: LinesSite) -> str | None:
     """Say why this form can't stand here, or None."""
-    if site.pieces != 2 or site.spatial != 2:
-        return "needs two lines on a map of two axes"
+    if site.pieces != 2 or site.spatial != 2 or site.kinds != "ab":
+        return "needs two lines of one channel on a map of two axes"
     channels = None if site.x.shape is None else site.x.shape[1]
     if site.width != channels or site.width % ALIGNMENT:
         return f"needs lines a channel, and a multiple of {ALIGNMENT} channels"
@@ -39,12 +39,26 @@ def emit(site: LinesSite, emitter: Emitter) -> ir.Value:
     channels = site.width
     delta = emitter.reshape(emit_delta(site, emitter), 4, channels)
     scale, start = (emitter.constant(tensor) for tensor in _product(site))
-    rows = emitter.reshape(emitter.op("Gemm", [scale, delta, start]), 4 * channels, 1, 1, 1)
-    steep, step, slope, offset = emitter.ops("Split", [rows], {"axis": 0, "num_outputs": 4}, 4)
+    table = emitter.reshape(emitter.op("Gemm", [scale, delta, start]), 4 * channels, 1, 1, 1)
+    rows = emitter.ops("Split", [table], {"axis": 0, "num_outputs": 4}, 4)
+    steep, step = _behind_scale(site, emitter, *rows[:2])
+    slope, offset = _behind_scale(site, emitter, *rows[2:])
     geometry = {"group": channels, "kernel_shape": [1, 1]}
     above = emitter.op("Conv", [site.x, steep, emitter.reshape(step, channels)], geometry)
     line = emitter.op("Conv", [site.x, slope, emitter.reshape(offset, channels)], geometry)
     return emitter.op("Add", [line, emitter.op("Relu", [above])])
+
+
+def _behind_scale(
+    site: LinesSite, emitter: Emitter, slope: ir.Value, offset: ir.Value
+) -> tuple[ir.Value, ir.Value]:
+    """Take a gain f and a lift t of x into a line: ``a (f x + t) + b = (a f) x + (a t + b)``."""
+    if site.lift is not None:
+        lift = emitter.reshape(site.lift, -1, 1, 1, 1)
+        offset = emitter.op("Add", [emitter.op("Mul", [slope, lift]), offset])
+    if site.gain is not None:
+        slope = emitter.op("Mul", [slope, emitter.reshape(site.gain, -1, 1, 1, 1)])
+    return slope, offset
 
 
 def _product(site: LinesSite) -> tuple[Tensor, Tensor]:

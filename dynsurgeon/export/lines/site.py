@@ -1,9 +1,10 @@
-"""A DY-ReLU as the captured graph holds it: one node, until a form takes its place.
+"""A maximum of lines as the captured graph holds it: one node, until a form takes its place.
 
-    y = dynsurgeon::MaxOfLines(x, theta, alpha, beta)
+    y = dynsurgeon::MaxOfLines(x, theta, alpha, beta[, gain, lift])
 
 with ``y = max_k(a_k x + b_k)``, ``a = alpha + lambda_a (2 sigmoid(theta_a) - 1)`` and the same for
-b (arXiv 2003.10027, equation 3). The file never holds this operator.
+b (arXiv 2003.10027, equation 3). Shift-Max's lines hold ``c_k`` times another channel too. With a
+gain and a lift, x stands for ``gain x + lift``. The file never holds this operator.
 """
 
 from __future__ import annotations
@@ -27,13 +28,18 @@ class LinesSite:
 
     Attributes:
         x: Input ``(N, C, *spatial)``.
-        theta: What the head says, ``(N, 2 K C)``, or ``(N, 2 K)`` of kind A: slopes, then offsets.
+        theta: What the head says, ``(N, rows C)``, or ``(N, rows)`` of kind A: slopes, then those
+            of the second channel, then offsets, of which the last two may be missing.
         alpha: Start of the slopes ``(K, 1)`` or ``(K, C)``.
         beta: Start of the offsets, of the same shapes.
-        lambda_a: Reach of the slopes.
-        lambda_b: Reach of the offsets.
+        lambda_a: Reach of the slopes around their start.
+        lambda_b: Reach of the offsets around their start.
         width: Channels that theta tells apart: C, or 1 of kind A.
+        rows: Numbers that theta holds for each of them.
         spatial: Number of spatial axes.
+        shift: How many channels further on the second channel is, or None.
+        gain: What x is multiplied by first, ``(N, C, *ones)``, or None.
+        lift: What is added to that, ``(C, *ones)``, or None.
     """
 
     x: ir.Value
@@ -43,46 +49,68 @@ class LinesSite:
     lambda_a: float
     lambda_b: float
     width: int
+    rows: int
     spatial: int
+    shift: int | None = None
+    gain: ir.Value | None = None
+    lift: ir.Value | None = None
 
     @classmethod
     def of(cls, node: ir.Node) -> LinesSite:
         """Read the site off its node."""
-        x, theta, alpha, beta = node.inputs
+        x, theta, alpha, beta, gain, lift = (*node.inputs, None, None)[:6]
         assert x is not None
         assert theta is not None
         assert alpha is not None
         assert beta is not None
-        reach = node.attributes["reach"].as_floats()
-        width, spatial = node.attributes["width"].as_int(), node.attributes["spatial"].as_int()
-        return cls(x, theta, tensor_of(alpha), tensor_of(beta), reach[0], reach[1], width, spatial)
+        return cls(
+            x,
+            theta,
+            tensor_of(alpha),
+            tensor_of(beta),
+            *node.attributes["reach"].as_floats(),
+            *(node.attributes[name].as_int() for name in ("width", "rows", "spatial")),
+            shift=node.attributes["shift"].as_int() or None,
+            gain=gain,
+            lift=lift,
+        )
 
     @property
     def pieces(self) -> int:
         """Number of lines K."""
         return len(self.alpha)
 
+    @property
+    def kinds(self) -> str:
+        """What theta's rows are, K of each: slopes a, those c of a second channel, offsets b."""
+        second = "" if self.shift is None else "c"
+        return f"a{second}b"[: self.rows // self.pieces]
+
     def reach(self) -> Tensor:
-        """How far each entry of theta reaches, ``(2 K width,)``."""
+        """How far each entry of theta reaches, ``(rows width,)``."""
         size = self.pieces * self.width
-        rows = [self.alpha.new_full((size,), reach) for reach in (self.lambda_a, self.lambda_b)]
-        return torch.cat(rows)
+        reach = {"a": self.lambda_a, "c": self.lambda_a, "b": self.lambda_b}
+        return torch.cat([self.alpha.new_full((size,), reach[kind]) for kind in self.kinds])
 
     def start(self) -> Tensor:
-        """Where each coefficient starts, ``(2 K width,)``."""
-        rows = [t.expand(self.pieces, self.width).reshape(-1) for t in (self.alpha, self.beta)]
+        """Where each coefficient starts, ``(rows width,)``."""
+        start = {"a": self.alpha, "c": torch.zeros_like(self.alpha), "b": self.beta}
+        rows = [start[kind].expand(self.pieces, self.width).reshape(-1) for kind in self.kinds]
         return torch.cat(rows)
 
 
 def lines_node(module: DynamicReLU, x: Tensor) -> Tensor:
     """Stand for a maximum of lines by one node."""
+    rows = module.rows()
     y: Tensor = torch.onnx.ops.symbolic(
         f"{DOMAIN}::{OPERATOR}",
         (x, module.theta(x), module.alpha, module.beta),
         {
             "reach": [module.config.lambda_a, module.config.lambda_b],
-            "width": module.fc2.out_features // (2 * module.pieces),
+            "width": module.fc2.out_features // rows,
+            "rows": rows,
             "spatial": x.dim() - 2,
+            "shift": module.shift or 0,
         },
         dtype=x.dtype,
         shape=x.shape,

@@ -73,7 +73,7 @@ def _fold(graph: ir.Graph, convolution: _Convolution) -> bool:
     norm = _batch_norm_after(convolution.node)
     if norm is None or not convolution.alone:
         return False
-    scale, shift = _scale_and_shift(norm)
+    scale, shift = scale_and_shift(norm)
     dtype = tensor_of(convolution.weight).dtype
     biases = convolution.scaled_biases(scale, shift).to(dtype)
     set_tensor(convolution.weight, convolution.scaled_bank(scale).to(dtype))
@@ -96,13 +96,18 @@ def _batch_norm_after(node: ir.Node) -> ir.Node | None:
     user = next((use.node for use in output.uses()), None)
     if user is None or len(output.uses()) != 1 or output.is_graph_output():
         return None
-    constants = user.inputs[1:5]
-    if user.op_type != "BatchNormalization" or not all(is_constant(v) for v in constants):
-        return None
-    return None if any(value.uses() for value in user.outputs[1:]) else user
+    return user if constant_batch_norm(user) else None
 
 
-def _scale_and_shift(norm: ir.Node) -> tuple[Tensor, Tensor]:
+def constant_batch_norm(node: ir.Node) -> bool:
+    """Whether a node is a BatchNorm of constants, in evaluation mode."""
+    if node.op_type != "BatchNormalization" or not all(map(is_constant, node.inputs[1:5])):
+        return False
+    return not any(value.uses() for value in node.outputs[1:])
+
+
+def scale_and_shift(norm: ir.Node) -> tuple[Tensor, Tensor]:
+    """Return s and t ``(C,)`` in double precision, a BatchNorm being ``s x + t``."""
     gamma, beta, mean, var = (tensor_of(v).double() for v in norm.inputs[1:5] if v is not None)
     epsilon = norm.attributes.get_float("epsilon", DEFAULT_EPSILON)
     scale = gamma / torch.sqrt(var + epsilon)

@@ -9,7 +9,7 @@ from dynsurgeon.export.forms.emitter import Emitter
 
 def use_global_pool(model: ir.Model) -> int:
     """Replace every such ReduceMean, and return how many."""
-    nodes = [node for node in model.graph if _is_global_mean(node)]
+    nodes = [node for node in model.graph if is_global_mean(node)]
     for node in nodes:
         emitter = Emitter(model.graph, node)
         pooled = emitter.op("GlobalAveragePool", [node.inputs[0]])
@@ -18,7 +18,8 @@ def use_global_pool(model: ir.Model) -> int:
     return len(nodes)
 
 
-def _is_global_mean(node: ir.Node) -> bool:
+def is_global_mean(node: ir.Node) -> bool:
+    """Whether a node averages a map over all its spatial axes and no other."""
     if node.op_type != "ReduceMean" or node.domain or node.inputs[0] is None:
         return False
     shape = node.inputs[0].shape

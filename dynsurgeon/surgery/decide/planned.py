@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dynsurgeon.html_table import html_table
 from dynsurgeon.recipe import Recipe
 from dynsurgeon.surgery.decide.plan_table import Totals, plan_rows, plan_table
 from dynsurgeon.surgery.decide.rows import Latency, Site
@@ -66,6 +67,11 @@ class Plan:
 
     def __str__(self) -> str:
         return plan_table(self.rows(), self.notes)
+
+    def _repr_html_(self) -> str:
+        header, *rows, total = self.rows()
+        title = f"{len(self.converted)} of {len(self.sites)} call sites become dynamic"
+        return html_table(header, rows, title=title, total=total, notes=self.notes)
 
     def _totals(self) -> Totals:
         return Totals(self.params_before, self.params_after, self.macs_before, self.macs_after)

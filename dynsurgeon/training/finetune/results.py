@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dynsurgeon.html_table import html_table
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -187,6 +189,20 @@ class FinetuneResult:
             "processes": self.processes,
             "notes": list(self.notes),
         }
+
+    def _repr_html_(self) -> str:
+        title, *more = (line for line in str(self).splitlines() if not line.startswith("note: "))
+        arms = list(self.val)
+        header = ["epoch"]
+        for arm in arms:
+            header += [f"{arm}, validation", f"{arm}, in training"]
+        rows = [
+            (str(epoch.number), *(
+                f"{score[arm].accuracy:.2%}" for arm in arms for score in (epoch.val, epoch.train)
+            ))
+            for epoch in self.history
+        ]  # fmt: skip
+        return html_table(header, rows, title=title, notes=(*more, *self.notes))
 
     def __str__(self) -> str:
         score, epoch = self.val["dynamic"], self.best_epoch["dynamic"]
