@@ -11,7 +11,7 @@ from torch import nn
 
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.conversion import convert
-from dynsurgeon.errors import ConfigError, ExportError, ParityError
+from dynsurgeon.errors import ConfigError, ExportError, ParityError, RuntimeRefusalError
 from dynsurgeon.export import ExportResult, export_onnx
 from dynsurgeon.planning import plan as make_plan
 from dynsurgeon.proof.parity import check_parity
@@ -189,8 +189,10 @@ def export_with(
     """
     try:
         return export_onnx(dynamic, path, inputs, metadata=metadata, **asdict(settings))
+    except RuntimeRefusalError:  # says itself what would do
+        raise
     except ExportError as error:
-        raise type(error)(f"{error} ({INSTEAD} converts without the ONNX file)") from error
+        raise ExportError(f"{error} ({INSTEAD} converts without the ONNX file)") from error
 
 
 def export_document(result: ExportResult) -> Document:
