@@ -96,6 +96,12 @@ PAGES = (
         ),
     ),
     ApiPage(
+        "look",
+        "Look",
+        "What each dynamic site does with data, as values.",
+        ("inspection",),
+    ),
+    ApiPage(
         "layers",
         "Layers and operators",
         "The dynamic layers, which stand alone too, and what an operator of your own is made of.",
