@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -22,7 +23,7 @@ from typer.core import TyperGroup
 
 from dynsurgeon.errors import StorageError, SurgeryError
 
-from .commands import bench, convert, export, finetune, models, plan, verify
+from .commands import bench, convert, export, finetune, models, plan, quantize, verify
 from .options.arguments import join_sizes
 from .options.groups import grouped
 
@@ -66,17 +67,26 @@ app = typer.Typer(
 
 
 def show_version(wanted: bool) -> None:
-    """Print the version, and end."""
+    """Print the version, and those of what it stands on, and end."""
     if wanted:
+        below = [_installed(name) for name in ("torch", "onnx", "onnxruntime")]
         print(f"dynsurgeon {version('dynsurgeon')}")
+        print(", ".join((f"Python {platform.python_version()}", *below, platform.platform())))
         raise typer.Exit
+
+
+def _installed(name: str) -> str:
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:  # installed under another name, as onnxruntime-gpu is
+        return f"{name} unknown"
 
 
 @app.callback()
 def options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=show_version, is_eager=True, help="Show the version."),
+        typer.Option("--version", callback=show_version, is_eager=True, help="Show the versions."),
     ] = False,
     debug: Annotated[
         bool, typer.Option(DEBUG, help="Show warnings, and the traceback of an error.")
@@ -88,7 +98,7 @@ def options(
         logging.disable(logging.WARNING)
 
 
-for module in (convert, plan, finetune, export, verify, bench, models):
+for module in (convert, plan, finetune, export, quantize, verify, bench, models):
     name = module.__name__.rpartition(".")[2]
     app.command(name, epilog="\n\n".join(("Examples:", *module.EXAMPLES)))(grouped(module.run))
 

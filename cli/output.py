@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from dynsurgeon.workflow import directory as library
-from dynsurgeon.workflow.directory import CHECKPOINTS, ONNX, OURS, RECEIPT, RECIPE, TENSORS
+from dynsurgeon.workflow.directory import CHECKPOINTS, INT8, ONNX, OURS, RECEIPT, RECIPE, TENSORS
 
-__all__ = ["CHECKPOINTS", "ONNX", "OURS", "RECEIPT", "RECIPE", "TENSORS"]
+__all__ = ["CHECKPOINTS", "INT8", "ONNX", "OURS", "RECEIPT", "RECIPE", "TENSORS"]
 
 WORDS = library.Words("--force", "another --output")
 

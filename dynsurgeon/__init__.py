@@ -21,11 +21,13 @@ if TYPE_CHECKING:
         ConfigError,
         DataError,
         ExportError,
+        MachineError,
         ModelNotFoundError,
         NoSiteError,
         ParityError,
         PatternError,
         RestoreError,
+        RuntimeRefusalError,
         StorageError,
         SurgeryError,
         TrainingError,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from dynsurgeon.export import ExportCheck, ExportResult, export_onnx, verify_onnx
-    from dynsurgeon.export.result import Timings
+    from dynsurgeon.export.result import RuntimeProof, Timings
     from dynsurgeon.operators import (
         ActivationForm,
         ActivationLayer,
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
     from dynsurgeon.planning import plan
     from dynsurgeon.proof.parity import check_parity
     from dynsurgeon.proof.receipt import Receipt, SiteParity
+    from dynsurgeon.quantization.compare import FileComparison
+    from dynsurgeon.quantization.quantize import QuantizeResult, quantize_onnx
     from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe
     from dynsurgeon.registry import Operator, operator_names, register_operator
     from dynsurgeon.running.inputs import Inputs
@@ -101,11 +105,13 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "ConfigError",
         "DataError",
         "ExportError",
+        "MachineError",
         "ModelNotFoundError",
         "NoSiteError",
         "ParityError",
         "PatternError",
         "RestoreError",
+        "RuntimeRefusalError",
         "StorageError",
         "SurgeryError",
         "TrainingError",
@@ -118,7 +124,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "export_onnx",
         "verify_onnx",
     ),
-    "export.result": ("Timings",),
+    "export.result": ("RuntimeProof", "Timings"),
     "operators": (
         "ActivationForm",
         "ActivationLayer",
@@ -144,6 +150,11 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "proof.receipt": (
         "Receipt",
         "SiteParity",
+    ),
+    "quantization.compare": ("FileComparison",),
+    "quantization.quantize": (
+        "QuantizeResult",
+        "quantize_onnx",
     ),
     "recipe": (
         "OwnerRecipe",
@@ -247,6 +258,7 @@ __all__ = [
     "ExportError",
     "ExportResult",
     "ExportSettings",
+    "FileComparison",
     "FinetuneResult",
     "FinetuneSettings",
     "Gain",
@@ -255,6 +267,7 @@ __all__ = [
     "Inputs",
     "Latency",
     "Listener",
+    "MachineError",
     "MeasureConfig",
     "ModelNotFoundError",
     "NoSiteError",
@@ -265,10 +278,13 @@ __all__ = [
     "Part",
     "PatternError",
     "Plan",
+    "QuantizeResult",
     "RateProbe",
     "Receipt",
     "Recipe",
     "RestoreError",
+    "RuntimeProof",
+    "RuntimeRefusalError",
     "ScaleConfig",
     "Score",
     "Setup",
@@ -300,6 +316,7 @@ __all__ = [
     "operator_names",
     "parameter_groups",
     "plan",
+    "quantize_onnx",
     "register_operator",
     "restore",
     "save",

@@ -71,6 +71,14 @@ class ExportError(UnsupportedModelError):
     """The network can't be written as ONNX."""
 
 
+class MachineError(UnsupportedModelError):
+    """A file was laid out for another CPU than this one."""
+
+
+class RuntimeRefusalError(ExportError):
+    """A runtime can't load or run an ONNX file, crashed on it, or took too long."""
+
+
 class StorageError(SurgeryError):
     """A saved file is missing, damaged, of another model, or in the way."""
 

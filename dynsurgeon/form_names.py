@@ -1,4 +1,4 @@
-"""The names of the ONNX layouts, known without the exporter, which takes seconds to import."""
+"""The names of ONNX layouts and targets, known without the exporter, which is slow to import."""
 
 from __future__ import annotations
 
@@ -9,10 +9,21 @@ from dynsurgeon.errors import ConfigError, suggest
 ExportFormName = Literal["rule", "auto", "scan", "portable", "plain", "grouped", "native"]
 """The keys of `export.target.EXPORT_FORMS`, and before them what stands instead of one."""
 
+BankName = Literal["half", "int8"]
+"""How kernel banks are stored, where that is not as the network has them."""
+
+Rounding = Literal["half", "int8", "fp16"]
+"""What a file is rounded to on purpose: its banks, or with ``"fp16"`` all of it."""
+
 RULE, AUTO = "rule", "auto"
 """Instead of a form: what suits the batch; what is fastest here."""
 
 NATIVE = "native"
+
+TargetName = Literal["onnxruntime", "openvino", "web", "tensorrt", "portable", "this-cpu"]
+"""The keys of `export.destinations.DESTINATIONS`."""
+
+THIS_CPU = "this-cpu"
 
 
 def check_form(form: object, *, this_cpu: bool = False) -> None:
@@ -27,3 +38,62 @@ def check_form(form: object, *, this_cpu: bool = False) -> None:
         raise ConfigError(f"unknown form {form!r}{hint}")
     if this_cpu and form not in (AUTO, NATIVE):
         raise ConfigError(f"this_cpu is for form 'auto', which chooses; got form {form!r}")
+
+
+def bank_name(bank: object, *, half: bool = False) -> BankName | None:
+    """Return how banks are stored, of the two ways to say it.
+
+    Args:
+        bank: A name, or None for the network's own precision.
+        half: The same as ``bank="half"``.
+
+    Raises:
+        ConfigError: There is no storage of that name, or the two contradict each other.
+    """
+    known: tuple[BankName, ...] = get_args(BankName)
+    for name in known:
+        if bank == name and (name == "half" or not half):
+            return name
+    if bank is None:
+        return "half" if half else None
+    if bank in known:
+        raise ConfigError(f"half stores the banks in half precision; got bank={bank!r} too")
+    raise ConfigError(f"unknown bank {bank!r}; known: {', '.join(known)}")
+
+
+def rounding_name(bank: object, precision: object, *, half: bool = False) -> Rounding | None:
+    """Return what a file is rounded to.
+
+    Args:
+        bank: As `bank_name` takes it.
+        precision: ``"fp16"``, or None for the network's own.
+        half: As `bank_name` takes it.
+
+    Raises:
+        ConfigError: A name is unknown, or the two contradict each other.
+    """
+    name = bank_name(bank, half=half)
+    if precision is None:
+        return name
+    if precision != "fp16":
+        raise ConfigError(f"unknown precision {precision!r}; known: fp16")
+    if name is not None:
+        raise ConfigError(f"precision 'fp16' halves the banks too; leave bank={name!r} out")
+    return "fp16"
+
+
+def check_target(target: object, form: object = RULE, *, this_cpu: bool = False) -> None:
+    """Make sure that there is a target of this name, if any, and that no form is asked for too.
+
+    Raises:
+        ConfigError: It is no name of a target, or `form` or `this_cpu` say something else.
+    """
+    if target is None:
+        return
+    known = get_args(TargetName)
+    if target not in known:
+        hint = suggest(str(target), known) or f"; known targets: {', '.join(known)}"
+        raise ConfigError(f"unknown target {target!r}{hint}")
+    if form != RULE or this_cpu:
+        other = f"form {form!r}" if form != RULE else "this_cpu"
+        raise ConfigError(f"target {target!r} chooses the form itself: leave out {other}, or it")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shared_traces import share_equal_traces
 
 from dynsurgeon.cli.app import main
 
@@ -110,4 +111,5 @@ def cli(
 ) -> CommandLine:
     """The command line, in an empty working directory with a tiny network's ``net.py``."""
     monkeypatch.chdir(tmp_path)
+    share_equal_traces(monkeypatch)  # many commands write that network
     return CommandLine(capsys, tmp_path)

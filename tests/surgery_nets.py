@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from nets import TinyNet, perturb_
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 import dynsurgeon as ds
+from dynsurgeon import conversion
 from dynsurgeon.operators import DynamicConv, DynamicReLU
+from dynsurgeon.planning import plan_in_place
 from dynsurgeon.running.run import tensors_of
 
 EVERY = ds.SurgeryConfig(skip_stem=False, skip_points=False, skip_patchify=False, skip_frozen=False)
@@ -272,16 +275,35 @@ def converted(model: nn.Module, example: Any, config: ds.SurgeryConfig | None = 
     The receipt passes in both modes, also at each site; each planned site is there; and with
     everything perturbed the network still routes each sample by itself.
     """
-    dynamic = ds.convert(model, example, config)
+    dynamic, plan = planned_and_converted(model, example, config)
     receipt = ds.check_parity(model, dynamic, example)
     assert receipt.passed, str(receipt)
     assert receipt.modes == ("eval", "train")
     assert max(site.max_rel for site in receipt.sites) <= 1e-5, receipt.worst_sites()
-    plan = ds.plan(model, example, config)
     assert {site.name: site.operator for site in plan.converted} == {
         name: type(layer).__name__ for name, layer in dynamic_layers(dynamic).items()
     }
     return dynamic
+
+
+def planned_and_converted(
+    model: nn.Module, example: Any, config: ds.SurgeryConfig | None
+) -> tuple[nn.Module, ds.Plan]:
+    """Convert `model`, and return the plan that `convert` made of it too.
+
+    `ds.plan` would make the same again, which takes as long as the conversion.
+    """
+    plans: list[ds.Plan] = []
+
+    def plan(*args: Any) -> ds.Plan:
+        plans.append(plan_in_place(*args))
+        return plans[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conversion, "plan_in_place", plan)
+        dynamic = ds.convert(model, example, config)
+    (made,) = plans
+    return dynamic, made
 
 
 def assert_samples_stay_apart(dynamic: nn.Module, x: Tensor) -> None:

@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from nets import TinyNet, perturb_
+from shared_traces import share_equal_traces
 from surgery_nets import images
 from torch import nn
 
@@ -24,8 +25,9 @@ from dynsurgeon.timing.threads import torch_threads
 
 
 @pytest.fixture
-def twins(inputs: Inputs, tmp_path: Path) -> Twins:
+def twins(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Twins:
     """Two layers, so that the many files written here take little time."""
+    share_equal_traces(monkeypatch)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
     static = perturb_(net).eval()
     return Twins(static, ds.convert(static, inputs), tmp_path)

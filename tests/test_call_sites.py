@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
+from narrow_resnets import NarrowResNet
 from nets import TinyNet, perturb_
 from surgery_nets import (
     EVERY,
@@ -39,8 +40,7 @@ from dynsurgeon.operators import DynamicConv2d, DynamicReLUB
 
 @pytest.mark.parametrize(("name", "count"), [("resnet18", 17), ("resnet50", 49)])
 def test_resnets_have_one_dynamic_relu_a_call_site(name: str, count: int) -> None:
-    models = pytest.importorskip("torchvision.models")
-    model = perturb_(models.get_model(name, num_classes=4)).eval()
+    model = perturb_(NarrowResNet(name, num_classes=4)).eval()
     x = images(size=32)
     dynamic = ds.convert(model, x, ds.SurgeryConfig(conv=None))
     assert sum(isinstance(m, DynamicReLUB) for m in dynamic.modules()) == count

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pytest
@@ -45,7 +45,7 @@ def test_the_module_runs_as_the_command_does() -> None:
         text=True,
         check=True,
     )
-    assert done.stdout == f"dynsurgeon {version('dynsurgeon')}\n"
+    assert done.stdout.splitlines()[0] == f"dynsurgeon {version('dynsurgeon')}"
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
@@ -65,7 +65,22 @@ def test_help_of_every_command_shows_examples(cli: CommandLine, command: str) ->
 
 def test_version(cli: CommandLine) -> None:
     done = cli("--version")
-    assert (done.code, done.out) == (0, f"dynsurgeon {version('dynsurgeon')}\n")
+    first, second = done.out.splitlines()
+    assert (done.code, first) == (0, f"dynsurgeon {version('dynsurgeon')}")
+    for name in ("torch", "onnx", "onnxruntime"):
+        assert f"{name} {version(name)}" in second
+
+
+def test_a_package_of_another_name_has_a_version_that_is_unknown(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def only_ours(name: str) -> str:
+        if name != "dynsurgeon":
+            raise PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr("dynsurgeon.cli.app.version", only_ours)
+    assert "onnxruntime unknown" in cli("--version").out
 
 
 @pytest.mark.parametrize(

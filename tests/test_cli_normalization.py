@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from dynsurgeon.cli.work.loading import Subject
-from dynsurgeon.cli.work.normalization import statistics_of
+from dynsurgeon.cli.work.normalization import facts_of, statistics_of
+from dynsurgeon.deploy.facts import labels_in, preprocessing_in
 from dynsurgeon.errors import ConfigError, StorageError
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.training.finetune.transforms import IMAGENET
@@ -62,3 +63,25 @@ def test_the_option_wins(option: str, expected: Any) -> None:
 def test_anything_else_is_refused(option: str) -> None:
     with pytest.raises(ConfigError, match="--normalize takes"):
         statistics_of(option, subject())
+
+
+def test_what_a_file_says_of_images_and_classes() -> None:
+    facts = facts_of(subject())
+    images, labels = preprocessing_in(facts), labels_in(facts)
+    assert images is not None
+    assert (images.height, images.mean, images.std) == (8, *IMAGENET)
+    assert labels is not None
+    assert (len(labels), labels[0]) == (1000, "tench")
+    before = {"preprocessing": {"mean": [0.1], "std": [0.2]}, "classes": ["a", "b"]}
+    assert labels_in(facts_of(subject(finetuned=before))) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "found", [subject(weights="net.pth"), subject(arguments={"num_classes": 5})]
+)
+def test_classes_of_other_weights_are_not_known(found: Subject) -> None:
+    assert labels_in(facts_of(found)) is None
+
+
+def test_nothing_is_said_where_nothing_is_known() -> None:
+    assert facts_of(subject(weights="random")) == {}

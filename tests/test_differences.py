@@ -26,6 +26,7 @@ NAN, INF = math.nan, math.inf
     ("expected", "found", "gap", "scale"),
     [
         (torch.tensor([-4.0, 1.0]), torch.tensor([-4.0, 1.5]), 0.5, 4.0),
+        (torch.tensor([-4.0, INF]), torch.tensor([-4.0, INF]), 0.0, 4.0),
         (torch.tensor([NAN, 1.0]), torch.tensor([NAN, 1.0]), 0.0, 1.0),
         (torch.tensor([NAN, 1.0]), torch.tensor([0.0, 1.0]), INF, 1.0),
         (torch.tensor([0.0, 1.0]), torch.tensor([NAN, 1.0]), INF, 1.0),

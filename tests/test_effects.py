@@ -18,6 +18,8 @@ class Stateful(nn.Module):
         self.history = [1, 2]
         self.table = {"a": 1}
         self.seen = {1}
+        self.hooks: dict[str, int] = {}
+        self.pair = (torch.ones(2), 1)
         self.average = torch.ones(2)
         self.queue = [torch.ones(2)]
         self.child = nn.Linear(1, 1)
@@ -41,6 +43,8 @@ CHANGES: dict[str, tuple[Callable[[Any], Any], set[str]]] = {
     "buffer": (lambda m: setattr(m, "steps", m.steps + 1), {"steps"}),
     "child": (lambda m: setattr(m, "relu", nn.ReLU()), {"relu"}),
     "tensor": (lambda m: m.average.mul_(2), {"average"}),
+    "fill": (lambda m: m.hooks.update(a=1), {"hooks"}),
+    "tensor in a tuple": (lambda m: m.pair[0].mul_(2), {"pair"}),
     "tensor in a list": (lambda m: m.queue[0].mul_(2), {"queue"}),
     "a child's attribute": (lambda m: setattr(m.child, "count", 1), {"child.count"}),
     "new child": (lambda m: setattr(m, "more", nn.ReLU()), {"more"}),
@@ -58,6 +62,8 @@ def test_changes_are_named_and_undone(change: str) -> None:
     assert effects.undo() == names
     assert {name: id(value) for name, value in vars(module).items()} == objects
     assert (module.history, module.table, module.seen) == ([1, 2], {"a": 1}, {1})
+    assert module.hooks == {}
+    assert torch.equal(module.pair[0], torch.ones(2))
     assert module._modules == children
     assert module.steps is steps
     assert torch.equal(module.average + module.queue[0], torch.full((2,), 2.0))

@@ -18,6 +18,8 @@ CODES = {
     "NoSiteError": 5,
     "RestoreError": 5,
     "ExportError": 5,
+    "MachineError": 5,
+    "RuntimeRefusalError": 5,
     "StorageError": 6,
     "DataError": 7,
     "TrainingError": 8,

@@ -216,7 +216,9 @@ def test_compiles_without_graph_breaks(name: str) -> None:
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
     for batch, size in ((3, 5), (1, 5), (2, 12)):
         x = sample(name, batch, size=size)
-        assert deviation(compiled(x), module(x)) < 1e-12
+        # Where gradients are on, the backward pass is compiled too: once is enough for that.
+        with torch.set_grad_enabled(batch == 3):
+            assert deviation(compiled(x), module(x)) < 1e-12
     torch.compiler.reset()
 
 

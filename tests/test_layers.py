@@ -15,11 +15,12 @@ ROOMS = (
     *("errors", "messages", "checks", "form_names", "settings", "compat"),
     *("operators.forms", "operators.contract"),  # what a dynamic layer is, whichever it is
     *("registry", "overrides", "config", "recipe", "files"),  # plain values, as the first are
+    "deploy",
     *("running", "models", "operators", "runtimes", "timing"),
     *("surgery", "surgery.sites", "surgery.owners", "surgery.cut", "surgery.decide"),
     *("proof", "tensor_file", "storage", "export"),
     *("budgets", "planning", "conversion"),  # these two join surgery and budgets
-    *("bench", "training", "training.finetune", "workflow"),
+    *("bench", "training", "training.finetune", "quantization", "workflow"),
     "__init__",
     *("cli.render", "cli.output", "cli.options", "cli.work", "cli.commands", "cli"),
     "__main__",

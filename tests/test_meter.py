@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from nets import TinyNet, TinySharedConv
+from shared_traces import share_equal_traces
 from test_probe import variants_of
 from torch import nn
 
@@ -41,6 +42,7 @@ class Small(TinyNet):
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Times that are known beforehand; the names of what was timed. Each candidate is run once."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    share_equal_traces(monkeypatch)
     names: list[list[str]] = []
 
     def known(candidates: Mapping[str, Any], **settings: Any) -> dict[str, Timing]:
@@ -136,6 +138,7 @@ def test_what_can_not_be_exported_can_not_be_measured(asked: list[list[str]]) ->
 def test_a_plan_measured_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The clock is the machine's own, so that the budget is wide; the sites are those that fit.
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    share_equal_traces(monkeypatch)
     net = Small().eval()
     x = net.example()
     config = ds.SurgeryConfig(

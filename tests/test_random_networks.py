@@ -12,6 +12,7 @@ from found_networks import FOUND
 from hypothesis import HealthCheck, given, settings
 from ownership import untouched
 from random_networks import Program, programs
+from surgery_nets import planned_and_converted
 from torch import nn
 
 import dynsurgeon as ds
@@ -49,13 +50,14 @@ def _check(program: Program) -> None:
     model = program.build()
     example = program.inputs(batch=2, size=8, seed=1)
     with untouched(model):
-        dynamic = _convert(model, example)
-    if dynamic is None:
+        done = _convert(model, example)
+    if done is None:
         return
+    dynamic, plan = done
     OUTCOMES["converted"] += 1
     with untouched(model, dynamic):
         assert ds.check_parity(model, dynamic, example).passed
-    assert len(_layers(dynamic)) == len(ds.plan(model, example, CONFIG).converted)
+    assert len(_layers(dynamic)) == len(plan.converted)
     for batch, size, seed in ((2, 8, 2), (3, 8, 3), (2, 5, 4)):
         inputs = program.inputs(batch, size, seed)
         for mode in ("eval", "train"):
@@ -64,10 +66,10 @@ def _check(program: Program) -> None:
     _samples_stay_apart(program, dynamic)
 
 
-def _convert(model: nn.Module, example: tuple[Any, ...]) -> nn.Module | None:
+def _convert(model: nn.Module, example: tuple[Any, ...]) -> tuple[nn.Module, ds.Plan] | None:
     message = ""
     try:
-        return ds.convert(model, example, CONFIG)
+        return planned_and_converted(model, example, CONFIG)
     except ds.SurgeryError as error:
         OUTCOMES[type(error).__name__] += 1
         message = str(error)

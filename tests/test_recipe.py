@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+from functools import cache
 from typing import Any
 
 import pytest
@@ -19,8 +20,13 @@ def recipe() -> Recipe:
 
 
 def values() -> dict[str, Any]:
-    result: dict[str, Any] = json.loads(recipe().to_json())
+    result: dict[str, Any] = json.loads(_text())
     return result
+
+
+@cache
+def _text() -> str:
+    return recipe().to_json()
 
 
 def test_json_and_back(tiny_net: TinyNet) -> None:

@@ -151,3 +151,43 @@ def test_a_name_that_can_not_be_written_as_code_is_refused() -> None:
     net.table = nn.ModuleDict({'quo"ted': nn.Conv2d(3, 3, 1)})
     with pytest.raises(TraceRefusal, match="can't be read by"):
         trace_owner(net, {})
+
+
+def test_the_four_traces_of_an_owner_change_the_class_of_modules_once() -> None:
+    before = nn.Module.__call__
+    seen: list[Any] = []
+
+    def flow(self: Any, x: Tensor) -> Any:
+        seen.append(nn.Module.__call__)
+        return self.act(x)
+
+    trace_owner(Flow(flow), {})
+    assert len(seen) == 4
+    assert set(seen) != {before}
+    assert len(set(seen)) == 1
+    assert nn.Module.__call__ is before
+
+
+class Freezing(nn.Module):
+    """Switches its modes itself, as networks with frozen layers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3, 3, 1, 1))
+        self.bn = nn.BatchNorm2d(3)
+
+    def train(self, mode: bool = True) -> Any:
+        super().train(mode)
+        assert isinstance(self.weight, nn.Parameter)
+        assert isinstance(self.bn.weight, nn.Parameter)
+        self.bn.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Any:
+        return F.relu(self.bn(F.conv2d(x, self.weight)))
+
+
+def test_between_two_traces_a_module_is_as_ever() -> None:
+    trace = trace_owner(Freezing(), {})
+    read = [str(node.target) for node in trace.graphs["train"].nodes if node.op == "get_attr"]
+    assert read == ["weight"]

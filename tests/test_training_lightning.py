@@ -13,8 +13,12 @@ from torch.utils.data import DataLoader, TensorDataset
 import dynsurgeon as ds
 from dynsurgeon.operators import KernelAttention
 
-lightning = pytest.importorskip("lightning")
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def lightning() -> Any:
+    """Import it for the tests that use it: seconds, which every process would pay otherwise."""
+    return pytest.importorskip("lightning")
 
 
 def callback(**options: Any) -> Any:
@@ -24,7 +28,7 @@ def callback(**options: Any) -> Any:
 
 
 def make_module() -> Any:
-    class Classifier(lightning.LightningModule):  # type: ignore[misc, name-defined]
+    class Classifier(lightning().LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             net = TinyResNet()
@@ -48,7 +52,7 @@ def temperature(module: nn.Module) -> float:
 
 
 def trainer(folder: Path, callbacks: list[Any], **options: Any) -> Any:
-    return lightning.Trainer(
+    return lightning().Trainer(
         accelerator="cpu",
         logger=False,
         enable_progress_bar=False,

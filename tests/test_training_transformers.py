@@ -13,14 +13,14 @@ from torch import Tensor, nn
 import dynsurgeon as ds
 from dynsurgeon.operators import KernelAttention
 
-transformers = pytest.importorskip("transformers")
-pytest.importorskip("accelerate")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(autouse=True)
 def tidy() -> Iterator[None]:
     """Let Accelerate forget the Trainer: it keeps one precision and one device a process."""
+    pytest.importorskip("transformers")  # here, for every process of tests would pay the seconds
+    pytest.importorskip("accelerate")
     yield
     from accelerate.state import AcceleratorState, GradientState
 
@@ -50,6 +50,8 @@ def temperature(module: nn.Module) -> float:
 
 
 def train(model: Classifier, folder: Path, resume: bool = False, **options: Any) -> None:
+    import transformers
+
     from dynsurgeon.training.transformers_callback import TemperatureCallback
 
     steps = options.pop("steps", None)

@@ -8,6 +8,7 @@ from typing import Annotated
 from typer import Option
 
 from dynsurgeon.errors import ConfigError
+from dynsurgeon.form_names import NATIVE, THIS_CPU
 
 from ..options.budget import BudgetOptions
 from ..options.settings import surgery_config
@@ -21,6 +22,7 @@ EXAMPLES = (
     "dynsurgeon convert resnet50 --weights random --experts 8 --exclude 'layer1.*' -o out",
     "dynsurgeon convert timm:mobilenetv3_small_100 --relu C --smooth",
     "dynsurgeon convert resnet18 --calibrate photos",
+    "dynsurgeon convert resnet18 --target openvino --batch 1 --runtime openvino",
     "dynsurgeon convert net.py:build --weights net.pth --input-size 1 28 28 --model-arg classes=10",
 )
 
@@ -57,6 +59,7 @@ def run(
         raise ConfigError("--no-onnx writes no ONNX file, so options about it would do nothing")
     measure = {"form": onnx.form, "this_cpu": onnx.this_cpu}
     given = measure if (onnx.form, onnx.this_cpu) != (OnnxOptions.form, False) else {}
+    given |= {"form": NATIVE} if onnx.target == THIS_CPU else {}
     config = surgery_config(surgery, model.seed, budget, given)
     directory = output or default_directory(model.model)
     check_free(directory, force=force)
@@ -78,10 +81,11 @@ def run(
         print_json({**document, "directory": str(directory)})
         return
     from ..work.comparison import print_attention, print_comparison
-    from ..work.onnx_report import choice
+    from ..work.onnx_report import choice, proofs
 
     print_comparison(document)
-    for line in [] if document["onnx"] is None else choice(document["onnx"]):
+    found = document["onnx"]
+    for line in [] if found is None else [*choice(found), *proofs(found)]:
         say(line)
     if document["calibration"] is not None:
         print_attention(document["calibration"])

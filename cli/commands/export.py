@@ -7,9 +7,10 @@ from typing import Annotated
 
 from typer import Option
 
-from dynsurgeon.errors import StorageError
+from dynsurgeon.errors import ConfigError, StorageError
 
 from ..options.shared import Callable, Directory, Force, Json, OnnxOptions
+from ..options.training import Normalize
 from ..output import ONNX
 from ..render import print_json, say, steps
 from ..work.onnx_report import told
@@ -17,7 +18,8 @@ from ..work.onnx_report import told
 EXAMPLES = (
     "dynsurgeon export resnet18-dynamic --batch 1 -o resnet18-batch1.onnx",
     "dynsurgeon export resnet18-dynamic --form auto --this-cpu -o fastest-here.onnx",
-    "dynsurgeon export resnet18-dynamic --dynamic-size --half --force",
+    "dynsurgeon export resnet18-dynamic --bank int8 --data photos --force",
+    "dynsurgeon export resnet18-dynamic --target web --batch 1 --runtime web -o web.onnx",
     "dynsurgeon export mynet-dynamic --model net.py:build",
 )
 
@@ -29,6 +31,16 @@ def run(
         Path | None,
         Option("--output", "-o", metavar="FILE", help="The file. Default: DIR/model.onnx."),
     ] = None,
+    data: Annotated[
+        Path | None,
+        Option(
+            metavar="FOLDER",
+            help="Count on these images too, labelled or not, how often the file and the network "
+            "give the same answer.",
+            show_default=False,
+        ),
+    ] = None,
+    normalize: Normalize = "auto",
     model: Callable = None,
     force: Force = False,
     json: Json = False,
@@ -37,16 +49,24 @@ def run(
     path = output or directory / ONNX
     if path.exists() and not force:
         raise StorageError(f"'{path}' is already there; pass --force to replace it, or another -o")
+    if data is None and normalize != "auto":
+        raise ConfigError("--normalize is for the images of --data, and there are none")
     with steps() as step:
         from dynsurgeon.workflow.receipt import update_receipt
 
-        from ..work.conversion import export_named
+        from ..work.agreement import agreement_on, images_in
+        from ..work.conversion import export_named, export_settings
         from ..work.loading import reload_subject
 
+        settings = export_settings(onnx)
         step(f"loading {directory}")
         subject = reload_subject(directory, model)
-        step("exporting to ONNX, and verifying in onnxruntime")
-        document = export_named(subject, path, onnx)
+        images = None if data is None else images_in(data, subject, normalize)
+        step(f"exporting to ONNX, and verifying in {', '.join(('onnxruntime', *onnx.runtimes))}")
+        document = export_named(subject, path, settings)
+        if images is not None:
+            step(f"comparing answers on the images in {data}")
+            document["agreement"] = agreement_on(images, subject, path)
         if path.resolve() == (directory / ONNX).resolve():
             update_receipt(directory, {"onnx": document})
     if json:

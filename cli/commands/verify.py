@@ -4,30 +4,41 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..options.shared import Callable, Directory, Json
+from ..options.shared import Callable, Directory, Json, Runtimes
 from ..output import ONNX
 from ..render import print_json, print_table, say, steps
+from ..work.onnx_report import proofs
 
 EXAMPLES = (
     "dynsurgeon verify resnet18-dynamic",
+    "dynsurgeon verify resnet18-dynamic --runtime openvino --runtime web",
     "dynsurgeon verify mynet-dynamic --model net.py:build --json",
 )
 HEADER = ("check", "batch", "max difference", "result")
 
 
-def run(directory: Directory, model: Callable = None, json: Json = False) -> None:
+def run(
+    directory: Directory,
+    model: Callable = None,
+    runtimes: Runtimes = (),  # type: ignore[assignment]
+    json: Json = False,
+) -> None:
     """Load the dynamic network in DIR, and compare its ONNX file with it.
 
-    Damaged files end in exit code 6, a file that computes something else in 3.
+    Damaged files end in exit code 6, a file that computes something else in 3, one that a runtime
+    refuses in 5.
     """
     with steps() as step:
+        from dynsurgeon.runtimes.table import find_runtimes
+
         from ..work.loading import reload_subject
         from ..work.verification import verify_directory
 
+        find_runtimes(runtimes)
         step(f"loading {directory}")
         subject = reload_subject(directory, model)
-        step("verifying in onnxruntime")
-        document = verify_directory(directory, subject)
+        step(f"verifying in {', '.join(('onnxruntime', *runtimes))}")
+        document = verify_directory(directory, subject, runtimes)
     if json:
         print_json({"directory": str(directory), **document})
         return
@@ -50,6 +61,6 @@ def _print_checks(found: dict[str, Any] | None) -> None:
         for check in found["checks"]
     ]
     print_table(HEADER, rows)
-    for note in found["notes"]:
-        say(f"note: {note}")
+    for line in (*proofs(found), *(f"note: {note}" for note in found["notes"])):
+        say(line)
     say(f"{ONNX} computes what the network computes: max difference {found['max_rel']:.2g}")

@@ -54,8 +54,8 @@ class TimingOptions:
     engine: Annotated[
         list[str] | None,
         Option(
-            metavar="eager|compile|onnxruntime",
-            help="What runs the networks. Can be repeated. Default: all three.",
+            metavar="eager|compile|onnxruntime|openvino|tract|web",
+            help="What runs the networks. Can be repeated. Default: the first three.",
             rich_help_panel=TIMING,
             show_default=False,
         ),

@@ -51,6 +51,18 @@ Callable = Annotated[
 ]
 
 
+Runtimes = Annotated[
+    list[str],
+    Option(
+        "--runtime",
+        metavar="openvino|tract|web",
+        help="Prove the file in this runtime too, in a process of its own. Can be repeated.",
+        rich_help_panel=ONNX,
+        show_default=False,
+    ),
+]
+
+
 @dataclass(frozen=True)
 class ModelOptions:
     """Which network, with which weights, on which inputs."""
@@ -249,7 +261,40 @@ class OnnxOptions:
         bool,
         Option(
             "--half",
-            help="Store the kernel banks in half precision: half the file; computed in single.",
+            help="The same as --bank half.",
             rich_help_panel=ONNX,
         ),
     ] = False
+    bank: Annotated[
+        str | None,
+        Option(
+            metavar="half|int8",
+            help="Store the kernel banks in 16 or 8 bits: a half or a quarter of the file; "
+            "computed in single precision. By default as the network has them.",
+            rich_help_panel=ONNX,
+            show_default=False,
+        ),
+    ] = None
+    precision: Annotated[
+        str | None,
+        Option(
+            metavar="fp16",
+            help="Compute all in half precision, for GPUs; inputs and outputs stay as they are.",
+            rich_help_panel=ONNX,
+            show_default=False,
+        ),
+    ] = None
+    target: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            help="What the file is for, instead of --form: onnxruntime, openvino, web, tensorrt, "
+            "portable (any runtime) or this-cpu (onnxruntime on CPUs like this one alone).",
+            rich_help_panel=ONNX,
+            show_default=False,
+        ),
+    ] = None
+    runtimes: Runtimes = ()  # type: ignore[assignment] # none, in a form that nobody can add to
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "runtimes", tuple(self.runtimes))

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 import dynsurgeon as ds
-from dynsurgeon.bench.engines import ENGINES, Twins
+from dynsurgeon.bench.engines import DEFAULT_ENGINES, Twins
 from dynsurgeon.bench.rows import bench, check_engines
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.timing.machine import describe_machine
@@ -72,7 +72,7 @@ def _document(
     load: float | None,
     file: Path | None,
 ) -> Document:
-    engines = timing.engine or tuple(ENGINES)
+    engines = timing.engine or DEFAULT_ENGINES
     check_engines(engines)
     with TemporaryDirectory(prefix="dynsurgeon-bench-") as folder:
         form = timing.form or ("auto" if timing.this_cpu else "rule")

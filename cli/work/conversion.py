@@ -19,6 +19,7 @@ from dynsurgeon.workflow.conversion import INSTEAD, convert_into, export_documen
 from ..options.shared import ModelOptions, OnnxOptions
 from ..render import Step
 from .loading import Subject, load_subject
+from .normalization import facts_of
 
 Document = dict[str, Any]
 
@@ -77,6 +78,7 @@ def convert_named(
             export=settings,
             calibrate=calibrate,
             origin=subject.origin,
+            metadata=facts_of(subject),
             progress=step,
         )
     return done.document
@@ -91,7 +93,7 @@ def export_settings(options: OnnxOptions) -> ds.ExportSettings:
     return ds.ExportSettings(**asdict(options))
 
 
-def export_named(subject: Subject, path: Path, options: OnnxOptions) -> Document:
+def export_named(subject: Subject, path: Path, settings: ds.ExportSettings) -> Document:
     """Export and verify; return what the receipt says of it.
 
     Raises:
@@ -99,7 +101,7 @@ def export_named(subject: Subject, path: Path, options: OnnxOptions) -> Document
         ParityError: onnxruntime computes something else.
     """
     with _own_words():
-        result = export_with(export_settings(options), subject.model, path, subject.inputs)
+        result = export_with(settings, subject.model, path, subject.inputs, facts_of(subject))
     return export_document(result)
 
 

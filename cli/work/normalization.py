@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dynsurgeon.deploy.facts import to_metadata
 from dynsurgeon.errors import ConfigError, StorageError
 from dynsurgeon.models.names import source_of
 from dynsurgeon.training.finetune.data import Statistics
@@ -35,6 +36,32 @@ def statistics_of(option: str, subject: Subject) -> Statistics | None:
             f", got {option!r}"
         ) from error
     return mean, std
+
+
+def facts_of(subject: Subject) -> dict[str, str]:
+    """Return what is known of a network's images and classes, as metadata of its ONNX file."""
+    size, statistics = subject.origin["input_size"], _known(subject)
+    if statistics is None or len(size) != 3:
+        return {}
+    mean, std = statistics
+    plane = {"height": size[1], "width": size[2]}
+    return to_metadata({**plane, "mean": [*mean], "std": [*std]}, _labels(subject))
+
+
+def _labels(subject: Subject) -> list[str] | None:
+    finetuned = subject.origin.get("finetuned") or {}
+    if "classes" in finetuned:
+        return [str(name) for name in finetuned["classes"]]
+    name = subject.origin["model"]
+    if source_of(name) != "torchvision" or "num_classes" in subject.origin.get("arguments", {}):
+        return None
+    from torchvision.models import get_model_weights
+
+    known = {weights.name: weights for weights in get_model_weights(name)}
+    known["DEFAULT"] = get_model_weights(name).DEFAULT
+    chosen = known.get(str(subject.origin.get("weights")))  # None for weights of a file
+    names = None if chosen is None else chosen.meta.get("categories")
+    return list(names) if names else None
 
 
 def _known(subject: Subject) -> Statistics | None:

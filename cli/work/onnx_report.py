@@ -6,17 +6,40 @@ from pathlib import Path
 from typing import Any
 
 NATIVE = "native"
+ROUNDINGS = {
+    None: "",
+    "half": ", banks in half precision",
+    "int8": ", banks in 8 bits",
+    "fp16": ", in half precision",
+}
 Document = dict[str, Any]
 
 
 def told(document: Document, path: Path) -> list[str]:
     """Return lines on a file that was written: its form and why, and how exact it is."""
-    half = ", banks in half precision" if document["half"] else ""
-    lines = [f"wrote {path}: form {document['form']}, opset {document['opset']}{half}"]
+    stored = ROUNDINGS[document["rounding"]]
+    target = f" for target {document['target']}" if document["target"] else ""
+    lines = [f"wrote {path}{target}: form {document['form']}, opset {document['opset']}{stored}"]
     lines += choice(document)
     checks = len(document["checks"])
     lines.append(f"max difference from torch {document['max_rel']:.2g} in {checks} checks")
+    lines += proofs(document)
+    if "agreement" in document:
+        real = document["agreement"]
+        lines.append(
+            f"same answer on {real['agreement']:.1%} of {real['images']} images, max difference "
+            f"{real['max_rel']:.2g}"
+        )
     return [*lines, *(f"note: {note}" for note in document["notes"])]
+
+
+def proofs(document: Document) -> list[str]:
+    """Return a line on each runtime beside onnxruntime in which the file was proven."""
+    return [
+        f"{proof['name']} {proof['version']}: max difference from torch {proof['max_rel']:.2g} in "
+        f"{len(proof['checks'])} checks"
+        for proof in document["runtimes"]
+    ]
 
 
 def choice(document: Document) -> list[str]:

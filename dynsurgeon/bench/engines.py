@@ -18,7 +18,9 @@ from torch import nn
 from dynsurgeon.export import export_onnx
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.runtimes.contract import Runtime
 from dynsurgeon.runtimes.onnxruntime import timed_session
+from dynsurgeon.runtimes.table import RUNTIMES
 
 Calls = dict[str, Callable[[], object]]
 
@@ -101,12 +103,28 @@ def onnxruntime(twins: Twins, inputs: Inputs, batch: int, threads: int) -> Calls
     return {name: timed_session(path, fed, threads=threads) for name, path in paths.items()}
 
 
+def in_runtime(runtime: Runtime) -> Prepare:
+    """Return an engine that runs the ONNX files in a runtime's own processes, one a file."""
+
+    def prepare(twins: Twins, inputs: Inputs, batch: int, threads: int) -> Calls:
+        runtime.installed_version()
+        paths = {name: twins.onnx_file(name, inputs, batch, threads) for name in twins.networks()}
+        fed = tensors(inputs)
+        return {name: runtime.load(path, threads).bound(fed) for name, path in paths.items()}
+
+    return prepare
+
+
 ENGINES: Mapping[str, Prepare] = {
     "eager": eager,
     "compile": compiled,
+    **{name: in_runtime(runtime) for name, runtime in RUNTIMES.items()},
     "onnxruntime": onnxruntime,
 }
 """By the name that a user gives."""
+
+DEFAULT_ENGINES = ("eager", "compile", "onnxruntime")
+"""Those that every installation has."""
 
 
 def _call(program: Callable[..., object], inputs: Inputs) -> Callable[[], object]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dynsurgeon.bench.engines import DYNAMIC, ENGINES, STATIC, Twins
+from dynsurgeon.bench.engines import DEFAULT_ENGINES, DYNAMIC, ENGINES, STATIC, Twins
 from dynsurgeon.errors import ConfigError, UnsupportedModelError, suggest
 from dynsurgeon.messages import first_line
 from dynsurgeon.running.fresh import fresh_inputs
@@ -61,7 +61,7 @@ def bench(
     twins: Twins,
     inputs: Inputs,
     *,
-    engines: Sequence[str] = tuple(ENGINES),
+    engines: Sequence[str] = DEFAULT_ENGINES,
     batches: Sequence[int] = (1,),
     threads: Sequence[int] = (1,),
     rounds: int = 30,

@@ -26,7 +26,7 @@ from dynsurgeon.operators.geometry import ConvGeometry
 from dynsurgeon.running.copying import double_of
 from dynsurgeon.running.differences import Tolerance, difference, is_within
 from dynsurgeon.running.run import as_double
-from dynsurgeon.runtimes.onnxruntime import Session
+from dynsurgeon.runtimes.contract import LoadedFile
 
 FACTOR = 4.0
 """Times that a file may be farther from float64 than float32 in torch is.
@@ -126,7 +126,7 @@ def arbitrate(
     state: State,
     cases: Sequence[Case],
     expected: Sequence[Sequence[Tensor]],
-    session: Session,
+    session: LoadedFile,
     checks: Sequence[ExportCheck],
     tolerance: Tolerance,
 ) -> list[ExportCheck]:

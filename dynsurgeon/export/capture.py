@@ -21,6 +21,7 @@ from dynsurgeon.export.passes.simplify import fold_computed
 from dynsurgeon.export.signature import BATCH, Axes, free_axes
 from dynsurgeon.export.target import Target
 from dynsurgeon.messages import one_line
+from dynsurgeon.operators.contract import dynamic_layers
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.quiet import quiet
 
@@ -35,10 +36,12 @@ class Captured:
     Attributes:
         model: Its graph, with a node for each dynamic convolution and each maximum of lines.
         weights: Names of the initialisers that are weights, and not constants of the graph.
+        heads: Names of those among them that are weights of heads.
     """
 
     model: ir.Model
     weights: frozenset[str]
+    heads: frozenset[str] = frozenset()
 
 
 def capture(model: nn.Module, inputs: Inputs, target: Target) -> Captured:
@@ -62,7 +65,14 @@ def capture(model: nn.Module, inputs: Inputs, target: Target) -> Captured:
     traced.graph.name = type(model).__name__
     _check_free(traced.graph, axes)
     _check_opset(traced, target)
-    return Captured(traced, weights)
+    return Captured(traced, weights, weights & _heads(model))
+
+
+def _heads(model: nn.Module) -> set[str]:
+    heads = [head for _, layer in dynamic_layers(model) for head in layer.heads()]
+    layers = {layer for head in heads for layer in (head.hidden, head.last) if layer is not None}
+    names = model.named_modules(remove_duplicate=False)
+    return {f"{name}.weight" for name, module in names if module in layers}
 
 
 def _trace(

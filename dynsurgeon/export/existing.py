@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,27 @@ from torch import nn
 
 from dynsurgeon.errors import ExportError, StorageError
 from dynsurgeon.export.cases import make_cases
+from dynsurgeon.export.elsewhere import prove_in
 from dynsurgeon.export.result import ExportResult, shape_of
 from dynsurgeon.export.signature import spatial_axes, tensors
 from dynsurgeon.export.target import EXPORT_FORMS, Target
 from dynsurgeon.export.trial import Trial
 from dynsurgeon.export.verify import check_file
-from dynsurgeon.export.write import FORM_KEY, HALF, HALF_KEY
+from dynsurgeon.export.write import BANK_KEY, FORM_KEY, PRECISION_KEY, STORED, TARGET_KEY
+from dynsurgeon.form_names import Rounding, rounding_name
 from dynsurgeon.messages import first_line
 from dynsurgeon.running.inputs import Inputs, as_inputs
 from dynsurgeon.running.run import preserved
+from dynsurgeon.runtimes.table import find_runtimes
 
 
 def verify_onnx(
-    model: nn.Module, path: str | PathLike[str], example_inputs: Any, *, seed: int = 0
+    model: nn.Module,
+    path: str | PathLike[str],
+    example_inputs: Any,
+    *,
+    runtimes: Sequence[str] = (),
+    seed: int = 0,
 ) -> ExportResult:
     """Compare an ONNX file with the network that it should hold, at the weights it has.
 
@@ -33,36 +42,57 @@ def verify_onnx(
         path: The file.
         example_inputs: A tensor, a tuple of positional inputs, a dict of keyword inputs, or
             `Inputs`, with the batch as first axis.
+        runtimes: Runtimes beside onnxruntime in which it is compared too, at batches 1 and 3;
+            names in `runtimes.table.RUNTIMES`.
         seed: Seed of the inputs to compare on.
 
     Returns:
         The result, passed or not.
 
     Raises:
+        ConfigError: A runtime is unknown, or not installed.
+        RuntimeRefusalError: A runtime can't load or run the file.
         StorageError: The file is missing or damaged, or takes other inputs than the model.
     """
     path, inputs = Path(path), as_inputs(example_inputs)
+    proving = find_runtimes(runtimes)
     stored = _read(path)
     target = _target_of(stored, inputs, path)
     form = stored.metadata_props.get(FORM_KEY, "unknown")
-    half = stored.metadata_props.get(HALF_KEY) == HALF
+    rounding = _rounding_of(stored)
     with preserved(model, "eval", seed):
         cases = make_cases(inputs, target, torch.Generator().manual_seed(seed))
         try:
             check_file(path)
-            checks = Trial("", path, {}, half).run(model, cases)
+            trial = Trial("", path, {}, rounding)
+            checks = trial.run(model, cases)
         except ExportError as error:
             raise StorageError(f"{path} is damaged or of another model: {error}") from error
+        proofs = [prove_in(runtime, [trial], model, cases, target) for runtime in proving]
     return ExportResult(
         path=path,
         form=form,
-        half=half,
+        rounding=rounding,
         opset=stored.opset_imports.get("", 0),
         batch=target.batch,
         inputs={str(value.name): shape_of(value) for value in stored.graph.inputs},
         outputs={str(value.name): shape_of(value) for value in stored.graph.outputs},
         checks=tuple(checks),
+        target=target.destination,
+        runtimes=tuple(proofs),
     )
+
+
+def batch_of(path: Path) -> int | None:
+    """Return the fixed batch of a file, or None where it is free.
+
+    Raises:
+        StorageError: The file is missing or damaged, or takes nothing.
+    """
+    shapes = [shape_of(value) for value in _read(path).graph.inputs]
+    if not shapes or not shapes[0]:
+        raise StorageError(f"{path} takes no input")
+    return first if isinstance(first := shapes[0][0], int) else None
 
 
 def _read(path: Path) -> ir.Model:
@@ -72,6 +102,12 @@ def _read(path: Path) -> ir.Model:
         return ir.load(path)
     except Exception as error:
         raise StorageError(f"{path} is no readable ONNX file: {first_line(error)}") from error
+
+
+def _rounding_of(stored: ir.Model) -> Rounding | None:
+    kind = stored.metadata_props.get(BANK_KEY)
+    bank = next((name for name, known in STORED.items() if known == kind), None)
+    return rounding_name(bank, stored.metadata_props.get(PRECISION_KEY))
 
 
 def _target_of(stored: ir.Model, inputs: Inputs, path: Path) -> Target:
@@ -90,4 +126,5 @@ def _target_of(stored: ir.Model, inputs: Inputs, path: Path) -> Target:
         for axis in spatial_axes(tensor)
     )
     form = EXPORT_FORMS.get(stored.metadata_props.get(FORM_KEY, ""), EXPORT_FORMS["portable"])
-    return Target(form, batch if isinstance(batch, int) else None, free)
+    known = stored.metadata_props.get(TARGET_KEY)
+    return Target(form, batch if isinstance(batch, int) else None, free, destination=known)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
@@ -24,11 +24,12 @@ from dynsurgeon.export.target import Target
 from dynsurgeon.export.tuning.race import fastest
 from dynsurgeon.export.verify import check_dtype
 from dynsurgeon.export.write import EXTERNAL_DATA_LIMIT, install, staging
-from dynsurgeon.form_names import AUTO, RULE
+from dynsurgeon.form_names import AUTO, RULE, rounding_name
 from dynsurgeon.operators.contract import mixes_kernels
 from dynsurgeon.running.fresh import tiled
 from dynsurgeon.running.inputs import Inputs, as_inputs
 from dynsurgeon.running.run import preserved
+from dynsurgeon.runtimes.table import find_runtimes
 
 
 def export_onnx(
@@ -41,9 +42,14 @@ def export_onnx(
     form: str = RULE,
     this_cpu: bool = False,
     half: bool = False,
+    bank: str | None = None,
+    precision: str | None = None,
+    target: str | None = None,
+    runtimes: Sequence[str] = (),
     opset: int | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
+    metadata: Mapping[str, str] | None = None,
     seed: int = 0,
     external_data_limit: int = EXTERNAL_DATA_LIMIT,
 ) -> ExportResult:
@@ -70,13 +76,24 @@ def export_onnx(
             `torch.get_num_threads` threads, and takes the fastest.
         this_cpu: Let ``"auto"`` choose ``"native"`` too, whose file runs in onnxruntime on CPUs
             like this one alone.
-        half: Store the kernel banks in half precision; they are computed with in single precision.
-            The tolerance is then that of half precision, and the result tells the difference.
+        half: The same as ``bank="half"``.
+        bank: How to store the kernel banks, which are computed with in single precision:
+            ``"half"``, or ``"int8"`` with a scale for each piece of a filter, and heads in half
+            precision. The tolerance is then a wider one, and the result tells the difference.
+        precision: ``"fp16"`` computes all in half precision, for GPUs; inputs and outputs stay as
+            they are. onnxruntime verifies it on the CPU, where it is slow.
+        target: What the file is for: ``"onnxruntime"``, ``"openvino"``, ``"web"``, ``"tensorrt"``,
+            ``"portable"`` or ``"this-cpu"``; chooses form and opset by the table in
+            `destinations.DESTINATIONS`, in place of `form`.
+        runtimes: Runtimes beside onnxruntime in which the file is proven too, names in
+            `runtimes.table.RUNTIMES`: its own weights and others, at batches 1 and 3.
         opset: Version of the ONNX operator set; the exporter's default if None.
         input_names: Names of the input tensors; if None, those of keyword inputs and of keys of
             dicts, or ``input``, ``input_1`` …
         output_names: Names of the output tensors; keys of dicts and fields of dataclasses, or
             ``output``, ``output_1`` …
+        metadata: What else the file says of itself: `deploy.load` reads the keys
+            ``dynsurgeon.preprocessing`` and ``dynsurgeon.labels``, both JSON.
         seed: Seed of inputs and weights that the file is verified with.
         external_data_limit: Bytes of weights above which they go to ``<path>.data``.
 
@@ -84,25 +101,28 @@ def export_onnx(
         The result of a file that passed.
 
     Raises:
-        ConfigError: An argument is not valid.
+        ConfigError: An argument is not valid, or a runtime not installed.
         ExportError: The network can't be exported like this; says what can be done.
+        RuntimeRefusalError: A runtime can't load or run the file, or crashes on it.
         ParityError: The file computes other numbers than the network; `result` holds them. There is
             no file under `path` then but the one that was there before.
         StorageError: The file can't be written there.
     """
     path, inputs = Path(path), as_inputs(example_inputs)
+    proving = find_runtimes(runtimes)
     check_dtype(model, inputs)
-    wishes = {"dynamic_size": dynamic_size, "opset": opset, "half": half}
-    constant = not mixes_kernels(model)
-    targets = Target.candidates(form, batch, this_cpu=this_cpu, constant=constant, **wishes)
+    wishes: dict[str, Any] = {"dynamic_size": dynamic_size, "opset": opset}
+    wishes |= {"rounding": rounding_name(bank, precision, half=half)}
+    wishes |= {"this_cpu": this_cpu, "target": target, "constant": not mixes_kernels(model)}
+    targets = Target.candidates(form, batch, **wishes)
     names = (input_names, output_names)
     with staging(path) as folder, preserved(model, "eval", seed):
-        tracer = _Tracer(model, inputs, names, seed, external_data_limit)
+        tracer = _Tracer(model, inputs, names, seed, external_data_limit, dict(metadata or {}))
         if form == AUTO:
             job, timings = fastest(tracer.job, targets, folder)
         else:
             job, timings = tracer.first_job(targets), None
-        result = job.run(path, folder, tracer.generator(), timings)
+        result = job.run(path, folder, tracer.generator(), timings, proving)
         install(folder / path.name, path)
     return result
 
@@ -116,6 +136,7 @@ class _Tracer:
     names: tuple[Sequence[str] | None, Sequence[str] | None]
     seed: int
     external_data_limit: int
+    metadata: Mapping[str, str]
 
     def generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
@@ -142,7 +163,8 @@ class _Tracer:
             check_independence(self.model, self.inputs, signature, self.generator())
         captured = capture(self.model, tiled(self.inputs, target.traced_batch), target)
         cases = make_cases(self.inputs, target, self.generator())
-        return Job(self.model, target, signature, captured, cases, self.external_data_limit)
+        limit = self.external_data_limit
+        return Job(self.model, target, signature, captured, cases, limit, self.metadata)
 
     def _signature(self, target: Target) -> Signature:
         state = [name for name, _ in self.model.named_parameters(remove_duplicate=False)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -12,7 +13,10 @@ from torch import nn
 from dynsurgeon.errors import ParityError
 from dynsurgeon.export.capture import Captured
 from dynsurgeon.export.cases import Case
+from dynsurgeon.export.destinations import check_operators
+from dynsurgeon.export.elsewhere import check_proof, prove_in
 from dynsurgeon.export.lowering import lower
+from dynsurgeon.export.passes.half_precision import to_half
 from dynsurgeon.export.perturb import stable_perturbation
 from dynsurgeon.export.result import ExportResult, Timings, shape_of
 from dynsurgeon.export.running import State
@@ -22,6 +26,7 @@ from dynsurgeon.export.trial import Trial
 from dynsurgeon.export.verify import check_file
 from dynsurgeon.export.write import describe, save_model
 from dynsurgeon.operators.contract import is_dynamic
+from dynsurgeon.runtimes.contract import Runtime
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Job:
         captured: The trace.
         cases: What the file is verified on.
         external_data_limit: Bytes of weights above which they get a file of their own.
+        metadata: What else the file says of itself.
     """
 
     model: nn.Module
@@ -43,6 +49,7 @@ class Job:
     captured: Captured
     cases: tuple[Case, ...]
     external_data_limit: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def run(
         self,
@@ -50,6 +57,7 @@ class Job:
         folder: Path,
         generator: torch.Generator,
         timings: Timings | None = None,
+        runtimes: Sequence[Runtime] = (),
     ) -> ExportResult:
         """Write the file into `folder` and prove it, with its own weights and with others.
 
@@ -58,28 +66,38 @@ class Job:
             folder: Where it is written.
             generator: Source of the other weights.
             timings: By what its form was chosen, for the result.
+            runtimes: Runtimes beside onnxruntime that must run it as well.
 
         Raises:
-            ExportError: It is no valid file.
+            ExportError: It is no valid file, or its target doesn't take it.
+            RuntimeRefusalError: A runtime doesn't.
             ParityError: It computes other numbers than the network.
         """
         staged = folder / path.name
         result = replace(self.write(staged, {}), path=path, timings=timings)
         check_file(staged)
-        result = self.prove(Trial("", staged, {}, self.target.half), result)
+        trials = [Trial("", staged, {}, self.target.rounding)]
+        result = self.prove(trials[0], result)
         if is_dynamic(self.model):
             batches = [case.inputs for case in self.cases]
             state = stable_perturbation(self.model, batches, generator)
             perturbed = folder / f"perturbed-{path.name}"
             self.write(perturbed, state)
-            trial = Trial("perturbed, ", perturbed, state, self.target.half)
-            result = self.prove(trial, result)
+            trials.append(Trial("perturbed, ", perturbed, state, self.target.rounding))
+            result = self.prove(trials[1], result)
+        for runtime in runtimes:
+            proof = prove_in(runtime, trials, self.model, self.cases, self.target)
+            check_proof(proof, path)
+            result = replace(result, runtimes=(*result.runtimes, proof))
         return result
 
     def write(self, path: Path, state: State) -> ExportResult:
         """Write the file with `state` in place of the network's weights; nothing is checked yet."""
         lowered = lower(self.captured, self.target, self.signature, state)
-        describe(lowered, self.model, self.target)
+        check_operators(lowered, self.target.destination)
+        describe(lowered, self.model, self.target, self.metadata)
+        if self.target.rounding == "fp16":
+            lowered = to_half(lowered)
         save_model(lowered, path, self.external_data_limit)
         return _unchecked(path, self.target, lowered)
 
@@ -107,7 +125,8 @@ def _unchecked(path: Path, target: Target, written: ir.Model) -> ExportResult:
     return ExportResult(
         path=path,
         form=target.form.name,
-        half=target.half,
+        rounding=target.rounding,
+        target=target.destination,
         opset=written.opset_imports[""],
         batch=target.batch,
         inputs={str(value.name): shape_of(value) for value in written.graph.inputs},

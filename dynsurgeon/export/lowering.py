@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 
 import onnx_ir as ir
 from torch import Tensor
@@ -12,12 +13,13 @@ from dynsurgeon.export.forms.site import ConvSite, is_dynamic_conv
 from dynsurgeon.export.native import lay_out
 from dynsurgeon.export.passes.fold_batch_norm import fold_batch_norm
 from dynsurgeon.export.passes.fold_temperature import fold_temperature
-from dynsurgeon.export.passes.halve_banks import halve_banks
 from dynsurgeon.export.passes.lower_convolutions import lower_convolutions
 from dynsurgeon.export.passes.lower_lines import lower_lines
 from dynsurgeon.export.passes.merge_scales import merge_scales
 from dynsurgeon.export.passes.name_parts import name_parts
+from dynsurgeon.export.passes.round_bank import Run
 from dynsurgeon.export.passes.scan_batch import scan_batch
+from dynsurgeon.export.passes.shrink_banks import shrink_banks
 from dynsurgeon.export.passes.simplify import simplify
 from dynsurgeon.export.passes.split_norm import split_norm
 from dynsurgeon.export.signature import BATCH, Signature
@@ -50,7 +52,11 @@ def lower(
     merge_scales(model)
     keys = frozenset(model.graph.initializers) - constants
     lower_lines(model, target.form.lines)
-    banks = {str(ConvSite.of(node).weight.name) for node in model.graph if is_dynamic_conv(node)}
+    sites = [ConvSite.of(node) for node in model.graph if is_dynamic_conv(node)]
+    banks = {
+        str(site.weight.name): Run(prod(site.kernel_shape[1:]), kernels=len(site.bank))
+        for site in sites
+    }
     lower_convolutions(model, target.form.convolutions, target.sites)
     simplify(model, keys)
     name_parts(model, signature, keys)
@@ -58,6 +64,6 @@ def lower(
         model = lay_out(model)
     if target.scanned:
         scan_batch(model, BATCH if target.batch is None else target.batch)
-    if target.half:
-        halve_banks(model, banks)
+    if target.rounding in ("half", "int8"):
+        shrink_banks(model, banks, captured.heads, target.rounding)
     return model

@@ -9,6 +9,8 @@ from typing import Any
 
 import onnx_ir as ir
 
+from dynsurgeon.form_names import Rounding
+
 Shape = tuple[int | str, ...]
 
 
@@ -76,30 +78,18 @@ class ExportCheck:
 
 
 @dataclass(frozen=True)
-class ExportResult:
-    """A written ONNX file and how well it was found to agree with torch.
+class RuntimeProof:
+    """How well a file agrees with torch in a runtime beside onnxruntime.
 
     Attributes:
-        path: The file.
-        form: Layout of the file, one of `target.EXPORT_FORMS`.
-        opset: Version of the ONNX operator set.
-        batch: The fixed batch, or None where it is free.
-        inputs: Shape of each input by its name; free axes by their names.
-        outputs: Shape of each output by its name.
+        name: The runtime.
+        version: Its version.
         checks: Every comparison.
-        half: Whether the kernel banks are stored in half precision.
-        timings: By what the form was chosen, if that was measured.
     """
 
-    path: Path
-    form: str
-    opset: int
-    batch: int | None
-    inputs: Mapping[str, Shape]
-    outputs: Mapping[str, Shape]
+    name: str
+    version: str
     checks: tuple[ExportCheck, ...]
-    half: bool = False
-    timings: Timings | None = None
 
     @property
     def passed(self) -> bool:
@@ -114,6 +104,77 @@ class ExportResult:
     @property
     def max_rel(self) -> float:
         """Largest relative difference of all comparisons."""
+        return max((check.max_rel for check in self.checks), default=0.0)
+
+    def __str__(self) -> str:
+        word = "passed" if self.passed else "FAILED"
+        return (
+            f"{self.name} {self.version} {word}: max rel {self.max_rel:.3g} "
+            f"in {len(self.checks)} checks"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the proof as plain JSON values."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "passed": self.passed,
+            "max_abs": self.max_abs,
+            "max_rel": self.max_rel,
+            "checks": [check.to_dict() for check in self.checks],
+        }
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """A written ONNX file and how well it was found to agree with torch.
+
+    Attributes:
+        path: The file.
+        form: Layout of the file, one of `target.EXPORT_FORMS`.
+        opset: Version of the ONNX operator set.
+        batch: The fixed batch, or None where it is free.
+        inputs: Shape of each input by its name; free axes by their names.
+        outputs: Shape of each output by its name.
+        checks: Every comparison.
+        rounding: What the file is rounded to on purpose: banks in ``"half"`` precision or
+            ``"int8"``, or ``"fp16"`` for all of it; None for the precision of the network.
+        timings: By what the form was chosen, if that was measured.
+        target: What the file was written for, if a target was named.
+        runtimes: How it does in the runtimes that were asked for beside onnxruntime.
+    """
+
+    path: Path
+    form: str
+    opset: int
+    batch: int | None
+    inputs: Mapping[str, Shape]
+    outputs: Mapping[str, Shape]
+    checks: tuple[ExportCheck, ...]
+    rounding: Rounding | None = None
+    timings: Timings | None = None
+    target: str | None = None
+    runtimes: tuple[RuntimeProof, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every comparison stayed within the tolerance, in every runtime."""
+        elsewhere = all(proof.passed for proof in self.runtimes)
+        return elsewhere and all(check.passed for check in self.checks)
+
+    @property
+    def half(self) -> bool:
+        """Whether the kernel banks are stored in half precision."""
+        return self.rounding == "half"
+
+    @property
+    def max_abs(self) -> float:
+        """Largest difference of all comparisons in onnxruntime."""
+        return max((check.max_abs for check in self.checks), default=0.0)
+
+    @property
+    def max_rel(self) -> float:
+        """Largest relative difference of all comparisons in onnxruntime."""
         return max((check.max_rel for check in self.checks), default=0.0)
 
     @property
@@ -135,7 +196,8 @@ class ExportResult:
             f"{self.path} {word}: max abs {self.max_abs:.3g}, max rel {self.max_rel:.3g} "
             f"in {len(self.checks)} checks, form {self.form}, opset {self.opset}"
         )
-        return "\n".join([line, *(f"note: {note}" for note in self.notes)])
+        proofs = (str(proof) for proof in self.runtimes)
+        return "\n".join([line, *proofs, *(f"note: {note}" for note in self.notes)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain JSON values."""
@@ -144,7 +206,9 @@ class ExportResult:
             "passed": self.passed,
             "max_abs": self.max_abs,
             "max_rel": self.max_rel,
+            "target": self.target,
             "form": self.form,
+            "rounding": self.rounding,
             "half": self.half,
             "timings": None if self.timings is None else asdict(self.timings),
             "opset": self.opset,
@@ -152,6 +216,7 @@ class ExportResult:
             "inputs": {name: list(shape) for name, shape in self.inputs.items()},
             "outputs": {name: list(shape) for name, shape in self.outputs.items()},
             "checks": [check.to_dict() for check in self.checks],
+            "runtimes": [proof.to_dict() for proof in self.runtimes],
             "notes": list(self.notes),
         }
 

@@ -9,7 +9,8 @@ from typing import Any
 import onnx
 
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.form_names import AUTO, NATIVE, RULE, check_form
+from dynsurgeon.export.destinations import DESTINATIONS
+from dynsurgeon.form_names import AUTO, NATIVE, RULE, Rounding, check_form, check_target
 
 LEAST_OPSET = 18
 """The oldest operator set that torch's exporter has translations for."""
@@ -88,16 +89,19 @@ class Target:
         batch: Fixed batch, or None for a free one.
         dynamic_size: Whether height and width are free.
         opset: Version of the ONNX operator set, or None for the exporter's default.
-        half: Whether the kernel banks are stored in half precision.
+        rounding: How the kernel banks are stored, or ``"fp16"`` for all; None for the precision of
+            the network.
         sites: Forms of single convolutions, by the name of their bank; wins over `form`.
+        destination: The target that was named, one of `destinations.DESTINATIONS`, or None.
     """
 
     form: ExportForm
     batch: int | None = None
     dynamic_size: bool = False
     opset: int | None = None
-    half: bool = False
+    rounding: Rounding | None = None
     sites: Mapping[str, str] = field(default_factory=dict)
+    destination: str | None = None
 
     @classmethod
     def choose(
@@ -107,7 +111,8 @@ class Target:
         *,
         dynamic_size: bool = False,
         opset: int | None = None,
-        half: bool = False,
+        rounding: Rounding | None = None,
+        destination: str | None = None,
     ) -> Target:
         """Check what a user asked for; ``"rule"`` takes the form that suits the batch.
 
@@ -127,7 +132,9 @@ class Target:
             raise ConfigError(f"form {form!r} needs a fixed batch: give batch=N")
         if form == "plain" and batch != 1:
             raise ConfigError(f"form 'plain' is for batch 1, got batch={batch}")
-        return cls(chosen, batch, dynamic_size, opset, half)
+        if chosen.native and rounding == "fp16":
+            raise ConfigError("form 'native' is for CPUs and precision 'fp16' for GPUs: leave one")
+        return cls(chosen, batch, dynamic_size, opset, rounding, destination=destination)
 
     @classmethod
     def candidates(
@@ -137,6 +144,7 @@ class Target:
         *,
         this_cpu: bool = False,
         constant: bool = False,
+        target: str | None = None,
         **wishes: Any,
     ) -> list[Target]:
         """Return what to try: for ``"auto"`` every form that is worth its measurement.
@@ -149,13 +157,20 @@ class Target:
             this_cpu: Whether the file may run on CPUs like this one alone.
             constant: Whether every kernel of the network is a constant, so that a free batch needs
                 no Scan.
+            target: What the file is for, one of `destinations.DESTINATIONS`; chooses the form.
             wishes: What else `choose` takes.
 
         Raises:
             ConfigError: As `choose`.
         """
         check_form(form, this_cpu=this_cpu)
+        check_target(target, form, this_cpu=this_cpu)
         first = ["portable"] if constant and batch is None else []
+        if target is not None:
+            _check_batch(batch)
+            row = DESTINATIONS[target]
+            wishes |= {"destination": target, "opset": wishes.get("opset") or row.opset}
+            return [cls.choose(name, batch, **wishes) for name in (*first, row.form(batch))]
         if form == RULE:
             return [cls.choose(name, batch, **wishes) for name in (*first, RULE)]
         if form != AUTO:

@@ -10,14 +10,15 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.errors import ExportError
+from dynsurgeon.errors import ExportError, RuntimeRefusalError
 from dynsurgeon.export.cases import Case
 from dynsurgeon.export.result import ExportCheck
 from dynsurgeon.export.running import State, run
 from dynsurgeon.export.signature import tensors
+from dynsurgeon.form_names import Rounding
 from dynsurgeon.messages import first_line
 from dynsurgeon.running.differences import FAR, Tolerance, difference, is_within
-from dynsurgeon.runtimes.onnxruntime import Session
+from dynsurgeon.runtimes.contract import LoadedFile
 
 TOLERANCES: dict[torch.dtype, Tolerance] = {
     torch.float64: (1e-5, 1e-6),  # onnxruntime may compute parts of it in fp32
@@ -26,8 +27,13 @@ TOLERANCES: dict[torch.dtype, Tolerance] = {
 }
 """By the coarsest dtype of the network."""
 
-HALF_BANKS = (5e-3, 1e-4)
-"""The same where banks alone are rounded, by up to 2^-11, and everything is computed in fp32."""
+COARSER: dict[Rounding | None, Tolerance] = {
+    "half": (5e-3, 1e-4),
+    "int8": (5e-3, 1e-4),
+    "fp16": TOLERANCES[torch.float16],
+}
+"""By what a file is rounded to on purpose. For banks in 8 bits it is that of the heads beside them,
+in 16: how much more is allowed is measured in torch."""
 
 
 def check_dtype(model: nn.Module, inputs: Any) -> None:
@@ -66,7 +72,7 @@ def references(model: nn.Module, state: State, cases: Iterable[Case]) -> list[li
 
 
 def compare(
-    session: Session,
+    session: LoadedFile,
     cases: Iterable[Case],
     expected: Iterable[list[Tensor]],
     tolerance: Tolerance,
@@ -82,12 +88,14 @@ def compare(
         prefix: Put before each name.
 
     Raises:
-        ExportError: onnxruntime can't run the file on a case.
+        ExportError: The runtime can't run the file on a case.
     """
     checks = []
     for case, outputs in zip(cases, expected, strict=True):
         try:
             found = session.run(tensors(case.inputs))
+        except RuntimeRefusalError:
+            raise
         except Exception as error:
             raise ExportError(
                 f"onnxruntime can't run the exported graph at {case.name}: {first_line(error)}"
@@ -104,7 +112,7 @@ def coarsest_dtype(model: nn.Module, inputs: Any) -> torch.dtype:
     return max(kinds, key=lambda kind: torch.finfo(kind).eps)
 
 
-def _check_declared(session: Session, found: list[Tensor], case: Case) -> None:
+def _check_declared(session: LoadedFile, found: list[Tensor], case: Case) -> None:
     """Compare the shapes that the file declares, on which runtimes rely, with those it returns."""
     for (name, declared), tensor in zip(session.outputs.items(), found, strict=True):
         sizes = zip(declared, tensor.shape, strict=False)

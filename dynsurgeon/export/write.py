@@ -13,15 +13,23 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from dynsurgeon.deploy.facts import RECIPE_KEY
 from dynsurgeon.errors import ConfigError, StorageError, SurgeryError
 from dynsurgeon.export.target import Target
 from dynsurgeon.files import folder_beside
+from dynsurgeon.form_names import Rounding
 
 FORM_KEY = "dynsurgeon.form"
 """Key of the file's form in its metadata."""
 
-HALF_KEY, HALF = "dynsurgeon.banks", "float16"
-"""Key of the precision that kernel banks are stored in, where that is not the network's."""
+TARGET_KEY = "dynsurgeon.target"
+"""Key of what the file was written for, where a target was named."""
+
+PRECISION_KEY = "dynsurgeon.precision"
+"""Key of the precision that a file computes in, where that is not the network's."""
+
+BANK_KEY, STORED = "dynsurgeon.banks", {"half": "float16", "int8": "int8"}
+"""Key of the type of stored kernel banks, where that is not the network's; and the types."""
 
 EXTERNAL_DATA_LIMIT = 2**31 - 2**24
 """Bytes of weights above which they get a file of their own: protobuf ends at 2 GiB in all."""
@@ -77,8 +85,10 @@ def install(staged: Path, path: Path) -> None:
     os.replace(staged, path)
 
 
-def describe(model: ir.Model, network: nn.Module, target: Target) -> None:
-    """Write into a model what it is, and what made it."""
+def describe(
+    model: ir.Model, network: nn.Module, target: Target, metadata: Mapping[str, str]
+) -> None:
+    """Write into a model what it is, what made it, and further `metadata`."""
     model.producer_name, model.producer_version = "dynsurgeon", _version("dynsurgeon")
     model.metadata_props.update(
         {
@@ -87,10 +97,16 @@ def describe(model: ir.Model, network: nn.Module, target: Target) -> None:
             "dynsurgeon.onnx": onnx.__version__,
             FORM_KEY: target.form.name,
             "dynsurgeon.batch": "any" if target.batch is None else str(target.batch),
-            **({HALF_KEY: HALF} if target.half else {}),
+            **({} if target.destination is None else {TARGET_KEY: target.destination}),
+            **({} if target.rounding is None else _rounded(target.rounding)),
             **_recipe(network),
+            **metadata,
         }
     )
+
+
+def _rounded(rounding: Rounding) -> dict[str, str]:
+    return {PRECISION_KEY: rounding} if rounding == "fp16" else {BANK_KEY: STORED[rounding]}
 
 
 def _version(package: str) -> str:
@@ -104,6 +120,6 @@ def _recipe(network: nn.Module) -> Mapping[str, str]:
     from dynsurgeon.recipe import recipe_of
 
     try:
-        return {"dynsurgeon.recipe": recipe_of(network).to_json()}
+        return {RECIPE_KEY: recipe_of(network).to_json()}
     except SurgeryError:
         return {}

@@ -53,10 +53,14 @@ def difference(expected: Tensor, found: Tensor | None) -> Difference:
         return FAR
     if not expected.numel():
         return SAME
-    e, f = _doubles(expected), _doubles(found)
+    e = _doubles(expected)
+    scale = float(e.abs().nan_to_num(0, 0, 0).max())
+    if expected.dtype == found.dtype and torch.equal(expected, found):  # the usual case
+        return Difference(0.0, scale)
+    f = _doubles(found)
     same = (e == f) | (e.isnan() & f.isnan())
     gap = (e - f).abs().nan_to_num(nan=torch.inf, posinf=torch.inf).masked_fill(same, 0.0)
-    return Difference(float(gap.max()), float(e.abs().nan_to_num(0, 0, 0).max()))
+    return Difference(float(gap.max()), scale)
 
 
 def largest_difference(expected: Sequence[Tensor], found: Sequence[Tensor]) -> Difference:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import is_
 from typing import Any
 
 import torch
@@ -85,22 +86,34 @@ def _reachable(root: Any) -> tuple[list[Any], list[Tensor]]:
     return containers, tensors
 
 
-def _items(container: Any) -> list[Any]:
-    return list(container.items() if type(container) in _MAPPINGS else container)
-
-
-def _refill(container: Any, items: list[Any]) -> bool:
-    now = _items(container)
+def _items(container: Any) -> tuple[list[Any], list[Any]]:
+    """Return the keys of a mapping, no keys for others, and the values."""
     if type(container) in _MAPPINGS:
-        same = [(id(k), id(v)) for k, v in now] == [(id(k), id(v)) for k, v in items]
-    elif type(container) is set:
-        same = set(map(id, now)) == set(map(id, items))
+        return list(container), list(container.values())
+    return [], list(container)
+
+
+def _refill(container: Any, items: tuple[list[Any], list[Any]]) -> bool:
+    keys, values = items
+    if _holds(container, keys, values):
+        return False
+    container.clear()
+    if type(container) in _MAPPINGS:
+        container.update(zip(keys, values, strict=True))
     else:
-        same = list(map(id, now)) == list(map(id, items))
-    if not same:
-        container.clear()
-        (container.extend if isinstance(container, (list, deque)) else container.update)(items)
-    return not same
+        (container.extend if isinstance(container, (list, deque)) else container.update)(values)
+    return True
+
+
+def _holds(container: Any, keys: list[Any], values: list[Any]) -> bool:
+    # A module has some twenty dictionaries, empty but for three: nothing here may be slow.
+    if len(container) != len(values):
+        return False
+    if type(container) in _MAPPINGS:
+        return all(map(is_, container, keys)) and all(map(is_, container.values(), values))
+    if type(container) is set:
+        return set(map(id, container)) == set(map(id, values))
+    return all(map(is_, container, values))
 
 
 class _Kept:
@@ -110,7 +123,8 @@ class _Kept:
         self.tensor, self.trained = tensor, tensor.requires_grad
         self.memory = tensor.detach()  # the same memory, whatever `tensor.data` becomes
         self.plain = _is_plain(tensor)
-        self.numbers = self._written().clone()
+        self.written = self._written()
+        self.numbers = self.written.clone()
 
     def restore(self) -> bool:
         changed = self.plain and _layout(self.tensor) != _layout(self.memory)
@@ -119,8 +133,8 @@ class _Kept:
         if self.trained != self.tensor.requires_grad and self.tensor.is_leaf:
             self.tensor.requires_grad_(self.trained)
         # A write, even of the same numbers, would spoil a backward pass that is still to come.
-        if not self.plain or not same_bits(self._written(), self.numbers):
-            self._written().copy_(self.numbers)
+        if not self.plain or not same_bits(self.written, self.numbers):
+            self.written.copy_(self.numbers)
             changed |= self.plain
         return changed
 

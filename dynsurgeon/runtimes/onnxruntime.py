@@ -10,6 +10,8 @@ import onnxruntime as ort
 import torch
 from torch import Tensor
 
+from dynsurgeon.runtimes.contract import Runtime
+
 ERRORS_ONLY = 3
 
 SPINNING_STOP = "session.force_spinning_stop"
@@ -76,3 +78,13 @@ class Session:
 def timed_session(path: str | Path, inputs: Sequence[Tensor], *, threads: int) -> Callable[[], Any]:
     """Load an ONNX file and return a call, to be timed beside others, that runs it on `inputs`."""
     return Session(path, threads=threads, rests=True).bound(inputs)
+
+
+RUNTIME = Runtime(
+    name="onnxruntime",
+    summary="onnxruntime on the CPU",
+    install="pip install onnxruntime",
+    target="onnxruntime",
+    version=lambda: str(ort.__version__),
+    load=lambda path, threads: Session(path, threads=threads),
+)

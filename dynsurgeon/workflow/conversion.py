@@ -64,6 +64,7 @@ def convert_to_directory(
     export: ExportSettings | None = ExportSettings(),  # noqa: B008 - a frozen value
     calibrate: Calibrate | None = None,
     origin: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, str] | None = None,
     force: bool = False,
     progress: Step | None = None,
 ) -> Conversion:
@@ -85,6 +86,7 @@ def convert_to_directory(
             ``lambda dynamic: ds.calibrate(dynamic, loader)``.
         origin: How the static model is built, kept in the recipe (JSON values). With the keys
             ``model``, ``arguments`` and ``input_size`` the command line can load the directory.
+        metadata: What the ONNX file says of itself, as `export_onnx` takes it.
         force: Replace what an earlier run left there.
         progress: Is told what is being done.
 
@@ -108,6 +110,7 @@ def convert_to_directory(
             export=export,
             calibrate=calibrate,
             origin=origin,
+            metadata=metadata,
             progress=progress,
         )
     file = None if done.export is None else replace(done.export, path=target / ONNX)
@@ -123,6 +126,7 @@ def convert_into(
     export: ExportSettings | None,
     calibrate: Calibrate | None = None,
     origin: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, str] | None = None,
     progress: Step | None = None,
 ) -> Conversion:
     """Do the work of `convert_to_directory` in a directory that is there."""
@@ -144,7 +148,7 @@ def convert_into(
     result = None
     if export is not None:
         step("exporting to ONNX, and verifying in onnxruntime")
-        result = export_with(export, dynamic, directory / ONNX, inputs)
+        result = export_with(export, dynamic, directory / ONNX, inputs, metadata)
     step("counting agreements")
     document: Document = {
         "format": 1,
@@ -169,18 +173,23 @@ def convert_into(
 
 
 def export_with(
-    settings: ExportSettings, dynamic: nn.Module, path: Path, inputs: Inputs
+    settings: ExportSettings,
+    dynamic: nn.Module,
+    path: Path,
+    inputs: Inputs,
+    metadata: Mapping[str, str] | None = None,
 ) -> ExportResult:
     """Export and verify as the settings say.
 
     Raises:
-        ExportError: The network can't be exported; names the way out.
-        ParityError: onnxruntime computes something else.
+        ExportError: The network can't be exported, or a runtime refuses the file; names the way
+            out.
+        ParityError: onnxruntime, or another runtime, computes something else.
     """
     try:
-        return export_onnx(dynamic, path, inputs, **asdict(settings))
+        return export_onnx(dynamic, path, inputs, metadata=metadata, **asdict(settings))
     except ExportError as error:
-        raise ExportError(f"{error} ({INSTEAD} converts without the ONNX file)") from error
+        raise type(error)(f"{error} ({INSTEAD} converts without the ONNX file)") from error
 
 
 def export_document(result: ExportResult) -> Document:

@@ -11,8 +11,8 @@ from dynsurgeon.errors import StorageError, SurgeryError
 from dynsurgeon.files import staged_folder
 
 RECIPE, TENSORS, ONNX, RECEIPT = "recipe.json", "model.safetensors", "model.onnx", "receipt.json"
-CHECKPOINTS = "checkpoints"
-OURS = {RECIPE, TENSORS, ONNX, f"{ONNX}.data", RECEIPT, CHECKPOINTS}
+CHECKPOINTS, INT8 = "checkpoints", "model.int8.onnx"
+OURS = {RECIPE, TENSORS, ONNX, f"{ONNX}.data", RECEIPT, CHECKPOINTS, INT8}
 """What a directory written by `convert_to_directory`, or by the command line, holds."""
 
 

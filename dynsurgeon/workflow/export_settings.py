@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from dynsurgeon.checks import require_count, require_flag
-from dynsurgeon.form_names import ExportFormName, check_form
+from dynsurgeon.form_names import (
+    BankName,
+    ExportFormName,
+    TargetName,
+    check_form,
+    check_target,
+    rounding_name,
+)
+from dynsurgeon.runtimes.table import find_runtimes
 
 
 @dataclass(frozen=True)
@@ -18,7 +28,11 @@ class ExportSettings:
         opset: Version of the ONNX operator set, or None for the exporter's default.
         form: Layout of the file.
         this_cpu: Whether form ``"auto"`` may choose a layout for CPUs like this one alone.
-        half: Whether the kernel banks are stored in half precision.
+        half: The same as ``bank="half"``.
+        bank: How the kernel banks are stored: ``"half"``, ``"int8"``, or None for single precision.
+        precision: ``"fp16"`` for a file that computes in half precision, or None.
+        target: What the file is for, which chooses the form; None where `form` does.
+        runtimes: Runtimes beside onnxruntime in which the file is proven too.
     """
 
     batch: int | None = None
@@ -27,6 +41,10 @@ class ExportSettings:
     form: ExportFormName = "rule"
     this_cpu: bool = False
     half: bool = False
+    bank: BankName | None = None
+    precision: Literal["fp16"] | None = None
+    target: TargetName | None = None
+    runtimes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name in ("batch", "opset"):
@@ -35,3 +53,6 @@ class ExportSettings:
         for name in ("dynamic_size", "this_cpu", "half"):
             require_flag(name, getattr(self, name))
         check_form(self.form, this_cpu=self.this_cpu)
+        rounding_name(self.bank, self.precision, half=self.half)
+        check_target(self.target, self.form, this_cpu=self.this_cpu)
+        find_runtimes(self.runtimes)

@@ -21,7 +21,11 @@ def obstacle(site: ConvSite) -> str | None:
 
 def emit(site: ConvSite, emitter: Emitter) -> ir.Value:
     """Write the nodes of this form."""
-    mixed = emitter.mixed_kernel(site.pi, site.weight)
+    # A softmax that goes into one product alone is taken for attention by OpenVINO 2026.4 (with one
+    # thread), whose loader then fails because the bank has another rank.
+    alone = site.bias is None
+    pi = emitter.reshape(site.pi, 1, 1, -1) if alone else site.pi
+    mixed = emitter.mixed_kernel(pi, site.weight)
     inputs = [site.x, emitter.reshape(mixed, *site.kernel_shape)]
     if site.bias is not None:
         bias = emitter.op("MatMul", [site.pi, site.bias])

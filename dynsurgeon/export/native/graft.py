@@ -7,6 +7,7 @@ arranged once, at export, and the mixed kernel comes out arranged.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 import onnx_ir as ir
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from dynsurgeon.export.forms.tiles import to_tiles
 from dynsurgeon.export.native.memory import Memory, recognise
-from dynsurgeon.export.native.standins import Computed, StandIn
+from dynsurgeon.export.native.standins import KERNEL_AXES, Computed, StandIn
+from dynsurgeon.export.passes.round_bank import Run, note_run
 from dynsurgeon.export.tensors import is_constant, new_initializer, tensor_of
 
 CONVOLUTIONS = ("Conv", "FusedConv")
@@ -92,6 +94,9 @@ class _Surgeon:
 
     def _mixed(self, source: str, bank: Tensor, part: str) -> ir.Value:
         tiles = self._constant(f"{part}s", to_tiles(bank))
+        if bank.dim() > KERNEL_AXES:
+            width = self.memory.block
+            note_run(tiles, Run(prod(bank.shape[2:]) // width, width, len(bank)))
         return self._op("MatMul", [self._find(source), tiles], part)
 
     def _filled(self, computed: Computed, part: str, channels: int) -> ir.Value:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
+from dynsurgeon.deploy.facts import OTHER_CPU
 from dynsurgeon.export.native.optimise import NCHWC
 from dynsurgeon.export.tensors import new_initializer
 from dynsurgeon.runtimes.onnxruntime import Session
@@ -45,7 +46,7 @@ def insert_guard(graph: ir.Graph, width: int) -> None:
     number = _op(graph, "Gather", [flat, _constant(graph, "place", place)])
     index = _op(graph, "Cast", [number], to=ir.DataType.INT64.value)
     table = _constant(graph, "table", torch.tensor([0]))
-    name = f"this file is for CPUs with blocks of {width} channels; export it again on this one"
+    name = f"{OTHER_CPU} {width} channels; export it again on this one"
     offset = _op(graph, "Gather", [table, index], name=name)
     _add_to_shape_of_input(graph, offset)
 

@@ -11,7 +11,7 @@ from torch import fx, nn
 from dynsurgeon.errors import StorageError
 from dynsurgeon.operators.contract import ActivationLayer
 from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe, attach_recipe
-from dynsurgeon.running.randomness import forked_random
+from dynsurgeon.running.randomness import forked_random, seed_torch
 from dynsurgeon.running.run import MODES
 from dynsurgeon.surgery.cut.become import become
 from dynsurgeon.surgery.cut.build import build_layer, check_fits
@@ -47,7 +47,7 @@ def apply_recipe(model: nn.Module, recipe: Recipe) -> None:
     # own copy its parts back then, and `load` tries the whole recipe on the meta device first.
     devices = {t.device.index for t in model.parameters() if t.device.type == "cuda"}
     with forked_random(devices):
-        torch.manual_seed(recipe.seed)
+        seed_torch(recipe.seed)
         for owner in recipe.owners:
             _rewrite_owner(model, owner, traces[owner.name], sites)
         for name, module in static.items():

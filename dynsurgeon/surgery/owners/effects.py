@@ -6,6 +6,9 @@ ever after, so each is a reason not to trace.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from typing import Any
+
 from torch import Tensor, nn
 
 from dynsurgeon.running.snapshot import Snapshot
@@ -33,10 +36,17 @@ class _Attributes:
         registries = {name: self._before.get(name) for name in _REGISTRIES}
         self._registered = {n: dict(r) for n, r in registries.items() if isinstance(r, dict)}
         # A trace records what is done to parameters and buffers; to other tensors it does it.
-        self._inside = {
-            name: Snapshot(value)
+        holding = {
+            name: value
             for name, value in self._before.items()
             if name not in _REGISTRIES and isinstance(value, (Tensor, list, dict, tuple, set))
+        }
+        # Most are the dictionaries of hooks, empty, and tuples of numbers, which can't change.
+        self._empty = [name for name, value in holding.items() if _is_empty(value)]
+        self._inside = {
+            name: Snapshot(value)
+            for name, value in holding.items()
+            if not _is_empty(value) and not _is_constant(value)
         }
 
     def undo(self) -> set[str]:
@@ -51,5 +61,16 @@ class _Attributes:
             changed |= {k for k in {*registry, *entries} if registry.get(k) is not entries.get(k)}
             registry.clear()
             registry.update(entries)
+        filled = [name for name in self._empty if self._before[name]]
+        for name in filled:
+            self._before[name].clear()
         changed |= {name for name, snapshot in self._inside.items() if snapshot.restore()}
-        return {self._prefix + name for name in changed}
+        return {self._prefix + name for name in (*changed, *filled)}
+
+
+def _is_empty(value: Any) -> bool:
+    return type(value) in (list, dict, OrderedDict, set) and not value
+
+
+def _is_constant(value: Any) -> bool:
+    return type(value) is tuple and all(isinstance(item, (int, float, str)) for item in value)

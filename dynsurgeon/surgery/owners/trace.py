@@ -7,8 +7,9 @@ behaviour. What tracing would bake in wrongly is refused with the reason.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import fx, nn
@@ -86,55 +87,90 @@ def trace_owner(
     flags = {module: module.training for module in owner.modules()}
     try:
         with forked_random():
-            traced = {mode: _trace(owner, mode, mode, given) for mode in MODES}
-            _check_flags(owner, {mode: graph for mode, (graph, _) in traced.items()}, given)
+            traced = _trace_all(owner, given)
     finally:
         for module, flag in flags.items():
             module.training = flag
-    used = sorted({name for _, names in traced.values() for name in names})
-    graphs = {mode: graph for mode, (graph, _) in traced.items()}
+    for mode, other in zip(MODES, reversed(MODES), strict=True):
+        if traced[mode, mode].source != traced[mode, other].source:
+            refuse_forward("reads the training flag of a child")
+    used = sorted({name for mode in MODES for name in traced[mode, mode].used})
+    graphs = {mode: traced[mode, mode].graph for mode in MODES}
     return OwnerTrace(owner, graphs, {name: given.structure[name] for name in used})
 
 
-def _check_flags(owner: nn.Module, graphs: Mapping[Mode, fx.Graph], given: Given) -> None:
-    # The owner's own flag chooses between the two forwards; a frozen BatchNorm has another.
-    for mode, other in zip(MODES, reversed(MODES), strict=True):
-        if not same_code(graphs[mode], _trace(owner, mode, other, given)[0]):
-            refuse_forward("reads the training flag of a child")
+@dataclass(frozen=True)
+class _Traced:
+    """One trace.
+
+    Attributes:
+        graph: The graph.
+        used: Names of the arguments whose structure it rests on.
+        source: What it computes, as Python: two traces of one source compute the same.
+    """
+
+    graph: fx.Graph
+    used: set[str]
+    source: str = ""
 
 
-def _trace(owner: nn.Module, mode: Mode, children: Mode, given: Given) -> tuple[fx.Graph, set[str]]:
-    """Return the graph, and the names of the arguments whose structure it rests on."""
-    for _ in range(ATTEMPTS):
-        graph, used, drew = _trace_once(owner, mode, children, given)
-        if not drew:
-            return graph, used
-    refuse_forward("draws random numbers that a trace would fix")
+# The owner's own flag chooses between the two forwards; a frozen BatchNorm among its children has
+# another flag.
+_FLAGS = (*zip(MODES, MODES, strict=True), *zip(MODES, reversed(MODES), strict=True))
 
 
-def _trace_once(
-    owner: nn.Module, mode: Mode, children: Mode, given: Given
-) -> tuple[fx.Graph, set[str], bool]:
-    owner.train(children == "train")
-    owner.training = mode == "train"
-    effects = SideEffects(owner)
+def _trace_all(owner: nn.Module, given: Given) -> dict[tuple[Mode, Mode], _Traced]:
+    """Trace with either flag of the owner, and of its children."""
+    tracer = OwnerTracer(owner, given.structure)
+
+    def each(read: Callable[[], fx.Graph]) -> dict[tuple[Mode, Mode], _Traced]:
+        return {flags: _trace(tracer, owner, *flags, read) for flags in _FLAGS}
+
     try:
-        tracer = OwnerTracer(owner, given.structure)
-        with Draws() as draws:
-            graph = tracer.trace(owner, dict(given.constants) or None)
-        _keep_argument_names(graph, owner, given.constants)
-        compile_forward(graph)
+        traced = tracer.traces(given.constants, each)
+        return {flags: _written(found, owner, given) for flags, found in traced.items()}
     except TraceRefusal:
         raise
     except Exception as error:
         raise TraceRefusal(explain(error)) from error
+
+
+def _trace(
+    tracer: OwnerTracer,
+    owner: nn.Module,
+    mode: Mode,
+    children: Mode,
+    read: Callable[[], fx.Graph],
+) -> _Traced:
+    for _ in range(ATTEMPTS):
+        owner.train(children == "train")
+        owner.training = mode == "train"
+        with _without_effects(owner), Draws() as draws:
+            graph = read()
+        if not draws.found:
+            return _Traced(graph, tracer.facts.used)
+    refuse_forward("draws random numbers that a trace would fix")
+
+
+@contextmanager
+def _without_effects(owner: nn.Module) -> Iterator[None]:
+    """Put back what running the owner's Python changes, and refuse it for that."""
+    effects = SideEffects(owner)
+    try:
+        yield
     finally:
         changed = effects.undo()
     if any(name.startswith(TRACED_CONSTANT) for name in changed):
         refuse_forward("creates tensors that a trace would fix")
     if changed:
         refuse_forward(f"changes attributes ({', '.join(sorted(changed))})")
-    return graph, tracer.facts.used, draws.found
+
+
+def _written(traced: _Traced, owner: nn.Module, given: Given) -> _Traced:
+    _keep_argument_names(traced.graph, owner, given.constants)
+    code = traced.graph.python_code("self")
+    _compiled(code)
+    return replace(traced, source=str(code.src))
 
 
 def _keep_argument_names(
@@ -151,7 +187,10 @@ def _keep_argument_names(
 
 def compile_forward(graph: fx.Graph) -> Callable[..., Any]:
     """Turn a graph into a plain function of (self, *arguments)."""
-    code = graph.python_code("self")
+    return _compiled(graph.python_code("self"))
+
+
+def _compiled(code: Any) -> Callable[..., Any]:
     namespace = dict(code.globals)
     exec(compile(code.src, "<dynsurgeon forward>", "exec"), namespace)
     forward: Callable[..., Any] = namespace["forward"]

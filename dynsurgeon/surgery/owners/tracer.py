@@ -2,13 +2,17 @@
 
 While torch.fx traces, it stands between every caller and every `nn.Module` of the process. The
 tracer here lets the calls of other threads through.
+
+To stand there torch.fx changes `nn.Module` itself, which Python has to tell every class derived
+from it: that takes longer than to read a forward. So the traces of one owner share one change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from threading import get_ident
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import fx, nn
@@ -18,6 +22,11 @@ from dynsurgeon.surgery.owners.facts import Facts, Unknown, depends_on_sizes
 from dynsurgeon.surgery.owners.proxies import KnowingTracer, OwnerProxy, refuse_forward
 from dynsurgeon.surgery.sites.calls import CallCounter, is_operator
 from dynsurgeon.surgery.sites.structure import Structure
+
+T = TypeVar("T")
+
+NO_THREAD = 0
+"""No thread's number."""
 
 
 class OwnerTracer(KnowingTracer):
@@ -36,21 +45,62 @@ class OwnerTracer(KnowingTracer):
     def __init__(self, owner: nn.Module, structure: Mapping[str, Structure]) -> None:
         super().__init__()
         self.facts = Facts(self, structure)
+        self._owner, self._structure = owner, structure
         self._counter = CallCounter(owner)
-        self._thread, self._autocasts = get_ident(), _autocasts()
+        self._thread, self._autocasts = NO_THREAD, _autocasts()
+        self._read: dict[str, Any] = {}
+        self._work: Callable[[Callable[[], fx.Graph]], None]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Every child is a leaf."""
         return True
 
-    def trace(self, root: Any, concrete_args: Any = None) -> fx.Graph:
-        """Trace `root`, and refuse what a graph of calls has no place for."""
-        self._thread, self._autocasts = get_ident(), _autocasts()
+    def traces(
+        self, constants: Mapping[str, Any], work: Callable[[Callable[[], fx.Graph]], T]
+    ) -> T:
+        """Trace the owner as often as `work` asks for it, and return what that returns.
+
+        Args:
+            constants: Arguments to fix, by name.
+            work: Gets a function that reads the owner's forward, as the owner is at that moment.
+        """
+        results: list[T] = []
+        self._work = lambda read: results.append(work(read))
         with torch.enable_grad():
-            return super().trace(root, concrete_args)
+            self.trace(self._owner, dict(constants) or None)
+        return results[0]
+
+    def create_args_for_root(
+        self, root_fn: Any, is_module: bool, concrete_args: Any = None
+    ) -> tuple[Any, list[Any]]:
+        """Give torch.fx, in the place of the forward, what reads the forward again and again."""
+        attributes = dict(self.tensor_attrs)
+
+        def read() -> fx.Graph:
+            self.tensor_attrs = dict(attributes)
+            return self._read_once(root_fn, is_module, concrete_args)
+
+        def forward() -> None:
+            self._work(read)
+            self.graph = fx.Graph()  # torch.fx ends a graph here, and those that were read have one
+
+        return forward, []
+
+    def _read_once(self, forward: Any, is_module: bool, constants: Any) -> fx.Graph:
+        self.graph, self._read = fx.Graph(tracer_cls=type(self)), {}
+        self.facts, self._counter = Facts(self, self._structure), CallCounter(self._owner)
+        self._thread, self._autocasts = get_ident(), _autocasts()
+        try:
+            called, arguments = self._arguments(forward, is_module, constants)
+            annotations = inspect.get_annotations(inspect.unwrap(called))
+            output = self.create_arg(called(*arguments))
+            self.create_node("output", "output", (output,), {}, type_expr=annotations.get("return"))
+        finally:
+            self._thread = NO_THREAD
+        return self.graph
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        """Record the call of a module, unless another thread makes it."""
+        """Record the call of a module, unless another thread makes it, or nothing is read."""
         if get_ident() != self._thread:
             return forward(*args, **kwargs)
         return super().call_module(m, forward, args, kwargs)
@@ -59,10 +109,10 @@ class OwnerTracer(KnowingTracer):
         """Return what a module holds, or in this thread what stands for it."""
         if get_ident() != self._thread:
             return attr_val
-        return super().getattr(attr, attr_val, parameter_proxy_cache)
+        return super().getattr(attr, attr_val, self._read)
 
-    def create_args_for_root(
-        self, root_fn: Any, is_module: bool, concrete_args: Any = None
+    def _arguments(
+        self, root_fn: Any, is_module: bool, concrete_args: Any
     ) -> tuple[Any, list[Any]]:
         """Make the arguments; further ones that were never given are really not given."""
         forward, arguments = super().create_args_for_root(root_fn, is_module, concrete_args)

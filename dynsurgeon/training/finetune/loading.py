@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dynsurgeon.errors import ConfigError, DataError
+from dynsurgeon.running.randomness import seed_torch
 from dynsurgeon.training.finetune.data import Images, TrainingData
 from dynsurgeon.training.finetune.seeds import chosen_of, order_of, seed_of
 
@@ -65,7 +66,7 @@ class Seeded(Dataset[Any]):
     def __getitem__(self, key: Key) -> tuple[Tensor, int] | DataError:
         epoch, index = key
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of("sample", self.seed, epoch, index))
+            seed_torch(seed_of("sample", self.seed, epoch, index))
             try:
                 inputs, label = self.samples[index]
             except DataError as error:

@@ -1,0 +1,72 @@
+"""Prove a file in the runtimes beside onnxruntime, with the same inputs and tolerances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from dynsurgeon.errors import ParityError, RuntimeRefusalError
+from dynsurgeon.export.cases import Case
+from dynsurgeon.export.result import RuntimeProof
+from dynsurgeon.export.target import Target
+from dynsurgeon.export.trial import Trial
+from dynsurgeon.runtimes.contract import Runtime
+
+BATCHES = (1, 3)
+"""Of the batches of a free one: what a foreign runtime may get wrong shows at these."""
+
+PORTABLE = "portable"
+
+
+def prove_in(
+    runtime: Runtime,
+    trials: Sequence[Trial],
+    model: nn.Module,
+    cases: Sequence[Case],
+    target: Target,
+) -> RuntimeProof:
+    """Compare a file with torch in another runtime, in each of its trials.
+
+    Args:
+        runtime: The runtime, which is installed.
+        trials: The file with its own weights, and with others.
+        model: The network, in eval mode.
+        cases: What the file is verified on.
+        target: What the file is for.
+
+    Raises:
+        RuntimeRefusalError: The runtime can't load or run the file; names a target that would do.
+    """
+    chosen = [case for case in cases if case.batch in BATCHES or target.batch is not None]
+    checks = []
+    for trial in trials:
+        try:
+            checks += trial.run(model, chosen, runtime=runtime)
+        except RuntimeRefusalError as error:
+            raise RuntimeRefusalError(f"{error}{_advice(runtime, target)}") from error
+    return RuntimeProof(runtime.name, runtime.installed_version(), tuple(checks))
+
+
+def check_proof(proof: RuntimeProof, path: Path) -> None:
+    """Make sure that a file passed.
+
+    Raises:
+        ParityError: It computes something else in that runtime.
+    """
+    failed = next((check for check in proof.checks if not check.passed), None)
+    if failed is not None:
+        raise ParityError(
+            f"{path} was not written: in {proof.name} {proof.version} it is off by "
+            f"{failed.max_abs:.3g} ({failed.max_rel:.3g} of the largest output) at {failed.name}"
+            f"{failed.verdict}, while onnxruntime agrees with torch",
+            proof,
+        )
+
+
+def _advice(runtime: Runtime, target: Target) -> str:
+    """Return which target would do, to be added to a sentence."""
+    tried = {target.destination, target.form.name}
+    better = next((name for name in (runtime.target, PORTABLE) if name not in tried), None)
+    return "" if better is None else f"; try target {better!r}"

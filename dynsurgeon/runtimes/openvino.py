@@ -1,0 +1,55 @@
+"""OpenVINO on the CPU, in a process of its own: its reader can crash on a file that it dislikes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dynsurgeon.runtimes.child import Arrays, Run, serve
+from dynsurgeon.runtimes.contract import LoadedFile, Runtime, package_version
+
+PLACES = re.compile(r"(Exception from|Check '.*?' failed at) \S+:\d+:\s*")
+"""What OpenVINO says before it says what is wrong: places in its own source."""
+
+
+def load_here(file: str, inputs: Sequence[str], threads: int | None) -> Run:
+    """Read a file, in this process, for `child.serve`."""
+    import openvino
+
+    # In single precision: some CPUs would compute in bfloat16, unasked.
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    settings |= {} if threads is None else {"INFERENCE_NUM_THREADS": threads}
+    core = openvino.Core()
+    try:
+        compiled = core.compile_model(core.read_model(file), "CPU", settings)
+    except RuntimeError as error:
+        raise RuntimeError(PLACES.sub("", str(error))) from error
+
+    def run(arrays: Arrays) -> Arrays:
+        found = compiled(dict(zip(inputs, arrays, strict=True)))
+        return [found[i] for i in range(len(compiled.outputs))]
+
+    return run
+
+
+def load(path: Path, threads: int | None = None) -> LoadedFile:
+    """Read a file in a process of its own."""
+    from dynsurgeon.runtimes.foreign import ForeignSession
+    from dynsurgeon.runtimes.worker import python_command
+
+    return ForeignSession("openvino", python_command(__name__), path, threads)
+
+
+RUNTIME = Runtime(
+    name="openvino",
+    summary="OpenVINO on the CPU",
+    install="pip install 'dynsurgeon[openvino]'",
+    target="openvino",
+    version=lambda: package_version("openvino"),
+    load=load,
+)
+
+if __name__ == "__main__":
+    serve(load_here)

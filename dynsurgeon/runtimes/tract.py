@@ -1,0 +1,46 @@
+"""tract, an engine in Rust without dependencies, in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dynsurgeon.runtimes.child import Arrays, Run, serve
+from dynsurgeon.runtimes.contract import LoadedFile, Runtime, package_version
+
+
+def load_here(file: str, inputs: Sequence[str], threads: int | None) -> Run:
+    """Read a file, in this process, for `child.serve`; tract uses one thread, whatever is asked."""
+    del inputs, threads
+    import tract
+
+    try:
+        model = tract.onnx().load(file).into_model().into_runnable()
+    except tract.TractError as error:
+        raise RuntimeError(str(error).partition("Stack backtrace:")[0]) from error
+
+    def run(arrays: Arrays) -> Arrays:
+        return [found.to_numpy() for found in model.run(list(arrays))]
+
+    return run
+
+
+def load(path: Path, threads: int | None = None) -> LoadedFile:
+    """Read a file in a process of its own."""
+    from dynsurgeon.runtimes.foreign import ForeignSession
+    from dynsurgeon.runtimes.worker import python_command
+
+    return ForeignSession("tract", python_command(__name__), path, threads)
+
+
+RUNTIME = Runtime(
+    name="tract",
+    summary="tract on the CPU, one thread",
+    install="pip install 'dynsurgeon[tract]'",
+    target="onnxruntime",
+    version=lambda: package_version("tract"),
+    load=load,
+)
+
+if __name__ == "__main__":
+    serve(load_here)
