@@ -100,10 +100,9 @@ def condconv_reference(layer: Any, static: Any, x: Tensor) -> Tensor:
     mean = x.flatten(1).mean(1)
     routes = 1 / (1 + torch.exp(-(layer.routing.weight @ mean + layer.routing.bias)))
     if len(routes) == layer.experts:
-        kernels = zip(routes, layer.weight, strict=True)
-        biases = zip(routes, layer.bias, strict=True) if layer.bias is not None else None
-        summed = sum(r * w for r, w in kernels)
-        return convolve(static, x, summed, biases and sum(r * b for r, b in biases))
+        banks = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+        sums = [torch.stack([r * w for r, w in zip(routes, b, strict=True)]).sum(0) for b in banks]
+        return convolve(static, x, sums[0], sums[1] if len(sums) > 1 else None)
     weight = layer.weight[0].clone()
     bias = None if layer.bias is None else layer.bias[0].clone()
     for k, route in enumerate(routes, 1):
@@ -218,7 +217,7 @@ def test_a_transposed_convolution_is_not_decomposed() -> None:
 def test_the_sum_of_kernels_starts_goes_back_and_moves_apart(experts: int) -> None:
     torch.manual_seed(0)
     static = nn.Conv2d(4, 6, 3)
-    layer = CondConv.from_static(static, CondConvConfig(experts, "sum"))
+    layer: Any = CondConv.from_static(static, CondConvConfig(experts, "sum"))
     x = torch.randn(3, 4, 6, 6)
     assert deviation(layer(x), static(x)) < 1e-6
     assert layer.static_obstacle() is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -52,20 +53,22 @@ def train(rank: int, folder: str) -> None:
     model = DistributedDataParallel(net)
     for _ in range(2):
         net.zero_grad()
-        loss(model, rank).backward()
+        loss(model, rank).backward()  # type: ignore[no-untyped-call]
     torch.save([p.grad for p in net.parameters()], Path(folder) / f"{rank}.pt")
     distributed.destroy_process_group()
 
 
 @pytest.mark.timeout(180)
 def test_gradients_are_the_mean_over_processes(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(train, (str(tmp_path),), nprocs=2)
+    spawn: Any = torch.multiprocessing.spawn  # type: ignore[attr-defined]
+    spawn(train, (str(tmp_path),), nprocs=2)
     net = network()
-    ((loss(net, 0) + loss(net, 1)) / 2).backward()
+    ((loss(net, 0) + loss(net, 1)) / 2).backward()  # type: ignore[no-untyped-call]
     expected = [p.grad for p in net.parameters()]
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt")
         assert len(found) == len(expected)
         for gradient, mean in zip(found, expected, strict=True):
+            assert mean is not None
             assert float(mean.abs().max()) > 0
             torch.testing.assert_close(gradient, mean, rtol=1e-4, atol=1e-6)

@@ -63,16 +63,19 @@ class LinesSite:
         assert theta is not None
         assert alpha is not None
         assert beta is not None
+        reach = node.attributes["reach"].as_floats()
+        sizes = {name: node.attributes[name].as_int() for name in ("width", "rows", "spatial")}
         return cls(
             x,
             theta,
             tensor_of(alpha),
             tensor_of(beta),
-            *node.attributes["reach"].as_floats(),
-            *(node.attributes[name].as_int() for name in ("width", "rows", "spatial")),
+            lambda_a=reach[0],
+            lambda_b=reach[1],
             shift=node.attributes["shift"].as_int() or None,
             gain=gain,
             lift=lift,
+            **sizes,
         )
 
     @property

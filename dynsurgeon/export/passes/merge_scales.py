@@ -62,7 +62,7 @@ def _average_before(
     emitter = Emitter(graph, mean)
     keep = bool(mean.attributes.get_int("keepdims", 1))
     pooled = emitter.op("ReduceMean", [found.scaled, *mean.inputs[1:]], mean.attributes)
-    pooled.shape, pooled.dtype = mean.outputs[0].shape, mean.outputs[0].dtype
+    pooled.shape, pooled.type = mean.outputs[0].shape, mean.outputs[0].type
     factor = found.factor if keep else emitter.op("Flatten", [found.factor], {"axis": 1})
     scaled = emitter.op("Mul", [pooled, factor])
     constant = None if lift is None else constant_tensor(lift)

@@ -73,9 +73,9 @@ def _residual(value: ir.Value | None, user: ir.Node) -> ir.Node | None:
 
 def _scaled(emitter: Emitter, found: ChannelScale, scale: Tensor) -> ir.Value:
     factor = emitter.op("Mul", [found.factor, emitter.constant(scale)])
-    factor.shape, factor.dtype = found.factor.shape, found.factor.dtype
+    factor.shape, factor.type = found.factor.shape, found.factor.type
     y = emitter.op("Mul", [found.scaled, factor])
-    y.shape, y.dtype = found.scaled.shape, found.scaled.dtype
+    y.shape, y.type = found.scaled.shape, found.scaled.type
     return y
 
 
@@ -89,7 +89,7 @@ def _scale_residual(graph: ir.Graph, conv: ir.Node, scale: Tensor, shift: Tensor
     scaled = emitter.op("Mul", [weight, emitter.constant(filters)])
     bias = emitter.constant(shift.reshape(-1))
     y = emitter.op("Conv", [conv.inputs[0], scaled, bias], conv.attributes)
-    y.shape, y.dtype = conv.outputs[0].shape, conv.outputs[0].dtype
+    y.shape, y.type = conv.outputs[0].shape, conv.outputs[0].type
     emitter.replace_with(y)
 
 
