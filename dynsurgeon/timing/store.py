@@ -20,7 +20,10 @@ from dynsurgeon.files import staged_file
 from dynsurgeon.timing.machine import cpu_name
 
 FORMAT = 1
-APART = ("__init__.py", "__main__.py", "cli", "training", "workflow")
+APART = (
+    "__init__.py", "__main__.py",
+    "cli", "inspection", "quantization", "reports", "training", "workflow",
+)  # fmt: skip
 """What, inside the package, no measured time depends on. All else counts, and so does a new file:
 measuring again for nothing is cheap, and a time of code that is gone would choose the sites."""
 
