@@ -15,6 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +33,16 @@ from variants import VARIANTS, Variant
 import dynsurgeon as ds
 from dynsurgeon.training.finetune.rates import rate_factor
 
-KEY = ("network", "variant", "lr", "seed", "epochs", "batch", "train_images", "per_class")
+KEY = (
+    "network", "variant", "lr", "seed", "epochs", "batch", "train_images", "per_class", "optimizer",
+)  # fmt: skip
 STATISTICS, CALIBRATION, EVALUATION = 1024, 512, 64
 """Training images for BatchNorm and for the attention; images that are tested at once."""
+
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
+    "sgd": partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True),
+    "adamw": torch.optim.AdamW,
+}
 
 
 def main() -> None:
@@ -45,7 +55,7 @@ def main() -> None:
         for name in options.variants:
             for lr in options.rates:
                 key = _key(options, name, lr, seed)
-                if key in [{k: row[k] for k in KEY} for row in read_rows(path)]:
+                if any(_is_of(row, key) for row in read_rows(path)):
                     continue
                 photos = photos or _photos(options, seed)
                 row = {**key, **run(VARIANTS[name], photos, options, lr, seed)}
@@ -63,6 +73,8 @@ def run(
     samples = [prepare(part) for part in photos.train[0][:CALIBRATION].split(EVALUATION)]
     start = time.process_time()
     steps = options.epochs * (len(photos.train[0]) // options.batch)
+    if options.optimizer == "adamw":  # as `finetune` does: steps are as long for any gradient
+        variant = replace(variant, balanced=False, bank_factor=variant.bank_factor or 1.0)
     made = make_variant(model, variant, samples, lr, steps, seed)
     made.model.to(memory_format=torch.channels_last)
     try:
@@ -82,11 +94,11 @@ def run(
 
 
 def fit(made: Made, samples: Samples, options: argparse.Namespace, seed: int) -> float:
-    """Train with SGD (momentum 0.9, Nesterov) and a cosine to 0; return the last epoch's accuracy.
+    """Train with a cosine to 0; return the last epoch's accuracy in percent.
 
     Half of the first epoch warms up, at most a quarter of all steps.
     """
-    optimizer = torch.optim.SGD(made.groups, lr=0.1, momentum=0.9, nesterov=True)
+    optimizer = OPTIMIZERS[options.optimizer](made.groups)
     made.prepare(optimizer)
     base = [group["lr"] for group in optimizer.param_groups]
     each = len(samples[0]) // options.batch
@@ -126,13 +138,17 @@ def score(model: nn.Module, samples: Samples) -> float:
     return round(100 * right / len(x), 3)
 
 
+def _is_of(row: dict[str, Any], key: dict[str, Any]) -> bool:
+    return key == {k: row.get(k, "sgd") for k in KEY}  # older rows name no optimizer
+
+
 def _photos(options: argparse.Namespace, seed: int) -> Photos:
     return load_photos(options.data, SIZES[options.network], options.draw, seed)
 
 
 def _key(options: argparse.Namespace, variant: str, lr: float, seed: int) -> dict[str, Any]:
     values = (options.network, variant, lr, seed, options.epochs, options.batch,
-              options.train, options.per_class)  # fmt: skip
+              options.train, options.per_class, options.optimizer)  # fmt: skip
     return dict(zip(KEY, values, strict=True))
 
 
@@ -154,6 +170,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--per-class", type=int, help="training images of each class")
     parser.add_argument("--test", type=int, help="test images")
     parser.add_argument("--shift", type=int, default=0, help="pixels, either way")
+    parser.add_argument("--optimizer", choices=tuple(OPTIMIZERS), default="sgd")
     parser.add_argument("--mirror", action="store_true")
     parser.add_argument("--corrupt", action="store_true", help="each image in one of six ways")
     parser.add_argument(

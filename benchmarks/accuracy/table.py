@@ -111,12 +111,15 @@ def photo_table(rows: list[dict[str, Any]]) -> list[str]:
     """Networks on photographs at each rate, with the gain over the same static network's best."""
     tasks: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        tasks[row["per_class"], row["train_images"], row["epochs"]].append(row)
+        key = (row["per_class"], row["train_images"], row["epochs"], row.get("optimizer", "sgd"))
+        tasks[key].append(row)
     head = ["images", "network", "rate", "seeds", "test %", "by momentum", "training %"]
     head.append("over the static one at its best rate")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for (per_class, count, epochs), task in tasks.items():
+    for (per_class, count, epochs, optimizer), task in tasks.items():
         images = f"{per_class} a class" if per_class else f"{count}"
+        images += f", {epochs} epoch{'s' if epochs > 1 else ''}"
+        images += "" if optimizer == "sgd" else f", {optimizer}"
         best = _best_static(task)
         first = next(iter(best.values()), {"network": None, "lr": None})
         base, rate = (first["network"], "static"), first["lr"]
@@ -128,7 +131,7 @@ def photo_table(rows: list[dict[str, Any]]) -> list[str]:
             gains = [runs[s]["test"] - best[s]["test"] for s in common if runs[s]["test"]]
             gain = "" if not gains or (key[:2] == base and key[2] == rate) else spread(gains, "+")
             lines.append(
-                f"| {images}, {epochs} epochs | {key[0]} `{key[1]}` | {key[2]:g} | {len(runs)} | "
+                f"| {images} | {key[0]} `{key[1]}` | {key[2]:g} | {len(runs)} | "
                 f"{' | '.join(cells)} | {gain} |"
             )
     return lines
