@@ -33,7 +33,7 @@ __all__ = [
     "operator_settings",
 ]
 
-PresetName = Literal["all", "last-1x1", "balanced"]
+PresetName = Literal["all", "recommended", "last-1x1", "balanced"]
 
 
 @dataclass(frozen=True)

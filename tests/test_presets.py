@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from nets import TinyMobile, TinyNet, TinyResNet
 from surgery_nets import EVERY, Flow, Kernels, images
 from torch import nn
@@ -12,7 +13,11 @@ from torch.nn import functional as F
 
 import dynsurgeon as ds
 from dynsurgeon.config import PresetName
-from dynsurgeon.surgery.decide.presets import POSITIONS_PER_EXPERT, PRESETS
+from dynsurgeon.surgery.decide.presets import (
+    POSITIONS_PER_EXPERT,
+    PRESETS,
+    PRODUCTS_PER_OUTPUT,
+)
 
 
 def kept(net: nn.Module, x: Any, preset: PresetName, **settings: Any) -> list[str]:
@@ -71,6 +76,35 @@ def test_last_1x1_reads_the_kernel_of_a_function() -> None:
     assert kept(net, net.example(), "last-1x1") == ["conv2d"]
     net.point = nn.Parameter(net.conv2.weight.detach().clone())
     assert kept(net, net.example(), "last-1x1") == []
+
+
+def test_recommended_takes_activations_behind_wide_convolutions() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 29, 1),
+        nn.ReLU(),
+        nn.Conv2d(29, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 32, 1),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 3, padding=1, groups=32),
+        nn.ReLU(),
+    )
+    assert 29 * 9 >= PRODUCTS_PER_OUTPUT > 28 * 9
+    assert kept(net, images(2, 3, 8), "recommended") == ["3"]
+    assert kept(net, images(2, 3, 8), "recommended", include=("3", "7")) == ["3", "7"]
+    net[0], net[2] = nn.Conv2d(3, 28, 1), nn.Conv2d(28, 8, 3, padding=1)
+    with pytest.raises(ds.NoSiteError, match="left out by the preset recommended"):
+        ds.convert(net, images(2, 3, 8), ds.SurgeryConfig(preset="recommended"))
+
+
+def test_recommended_counts_what_a_transposed_convolution_and_a_function_read() -> None:
+    def forward(self: Any, x: Any) -> Any:
+        return F.relu(self.up(F.relu(F.conv2d(self.conv(x), self.kernel, padding=1))))
+
+    net = Flow(forward)
+    net.kernel = nn.Parameter(torch.randn(32, 6, 3, 3))
+    net.up = nn.ConvTranspose2d(32, 4, 3)
+    assert kept(net, net.example(), "recommended") == ["relu_1"]
 
 
 @pytest.mark.parametrize("experts", [2, 4, 8])

@@ -15,6 +15,7 @@ class Preset(StrEnum):
     """Presets on the command line."""
 
     ALL = "all"
+    RECOMMENDED = "recommended"
     LAST_POINTWISE = "last-1x1"
     BALANCED = "balanced"
 
@@ -26,7 +27,8 @@ class BudgetOptions:
     preset: Annotated[
         Preset | None,
         Option(
-            help="Sites to begin from: all; last-1x1, the last 1x1 convolution of each bottleneck "
+            help="Sites to begin from: all; recommended, the activations that cost little beside "
+            "the convolution before them; last-1x1, the last 1x1 convolution of each bottleneck "
             "(the papers' cheapest gain); balanced, every activation and the convolutions whose "
             "bank is cheap. Default: all.",
             rich_help_panel=BUDGET,

@@ -27,6 +27,10 @@ second, mixing takes ``4 K / B`` a weight beside ``places / M``: the share ``K /
 whatever the channels are.
 """
 
+PRODUCTS_PER_OUTPUT = 256
+"""Multiply-adds of the convolution before, for each of its outputs, from which on a DY-ReLU is
+cheap beside it: it goes over the map some five times, and does as many products there."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -81,6 +85,15 @@ def _cheap(candidates: list[Candidate], config: SurgeryConfig) -> Iterable[Candi
             yield candidate
 
 
+def _recommended(candidates: list[Candidate], config: SurgeryConfig) -> Iterable[Candidate]:
+    products = 0
+    for candidate in (c for c in candidates if _runs(c)):
+        if candidate.is_convolution:
+            products = _products(candidate)
+        elif products >= PRODUCTS_PER_OUTPUT:
+            yield candidate
+
+
 def _runs(candidate: Candidate) -> list[Execution]:
     return [e for site in candidate.sites for e in site.executions if e.mode == "eval"]
 
@@ -90,11 +103,25 @@ def _on_points(candidate: Candidate) -> bool:
 
 
 def _is_pointwise(candidate: Candidate) -> bool:
+    weight = _kernel(candidate)
+    return weight is not None and set(weight.shape[2:]) <= {1}
+
+
+def _products(candidate: Candidate) -> int:
+    """Return the multiply-adds of a convolution for each of its outputs."""
+    weight = _kernel(candidate)
+    if weight is None:
+        return 0
+    channels = _runs(candidate)[0].input_shape[1]
+    return channels // _groups(candidate) * math.prod(weight.shape[2:])
+
+
+def _kernel(candidate: Candidate) -> nn.Parameter | None:
     module, site = candidate.module, candidate.sites[0]
     if isinstance(module, nn.modules.conv._ConvNd):
-        return set(module.kernel_size) <= {1}
+        return module.weight
     weight = site.kwargs.get("weight", site.args[1] if len(site.args) > 1 else None)
-    return isinstance(weight, nn.Parameter) and set(weight.shape[2:]) <= {1}
+    return weight if isinstance(weight, nn.Parameter) else None
 
 
 def _groups(candidate: Candidate) -> int:
@@ -114,6 +141,14 @@ PRESETS: Mapping[str, Preset] = {
             "every site",
             "most capacity, and what both papers report on",
             _everything,
+        ),
+        Preset(
+            "recommended",
+            f"activations behind convolutions of at least {PRODUCTS_PER_OUTPUT} multiply-adds an "
+            "output, and no convolution",
+            "DY-ReLU gained as much as dynamic convolution where both were measured, for a third "
+            "of the latency; behind thin and depthwise convolutions it costs more than they do",
+            _recommended,
         ),
         Preset(
             "last-1x1",
