@@ -24,6 +24,10 @@ def test_capacity_grows_ever_more_slowly_with_the_kernels(parts: int, share: flo
     assert capacity(1000, parts) == 1000 * share
 
 
+def test_two_lines_are_worth_four_kernels() -> None:
+    assert capacity(1000, 2, activation=True) == capacity(1000, 4)
+
+
 def test_the_best_by_capacity_a_cost_comes_first() -> None:
     options = [
         option("large", 10, ms=5),

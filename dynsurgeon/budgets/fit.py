@@ -183,7 +183,8 @@ def _option(variant: Variant, seconds: float | None, feeding: int | None) -> Opt
     }
     if seconds is not None:
         costs[LATENCY] = seconds
-    return Option(variant.recipe.name, variant.settings, costs, capacity(macs, variant.parts))
+    worth = capacity(macs, variant.parts, activation=feeding is not None)
+    return Option(variant.recipe.name, variant.settings, costs, worth)
 
 
 def _milliseconds(option: Option) -> float | None:
