@@ -1,17 +1,18 @@
-// Classifies a photo with model.onnx, in onnxruntime-web. README.md says how to set it up.
+// Classifies a photo with model.onnx, in onnxruntime-web, and hands on what the attentions say.
+// README.md says how to set it up.
 
 import * as ort from "./node_modules/onnxruntime-web/dist/ort.wasm.min.mjs";
+import { showAttention } from "./attention.mjs";
 
-const MEAN = [0.485, 0.456, 0.406]; // of ImageNet, as torchvision's weights expect it
-const DEVIATION = [0.229, 0.224, 0.225];
 const SHOWN = 5;
 
 const page = (id) => document.getElementById(id);
 
-/** Draw the middle of an image as a square of the network's size, and return its numbers. */
-function prepared(image, height, width) {
+/** Draw the middle of an image as the network sees it, and return its numbers. */
+function prepared(image, { height, width, mean, std }) {
   const canvas = page("seen");
   [canvas.height, canvas.width] = [height, width];
+  page("size").textContent = `${width} x ${height}`;
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const scale = Math.min(image.width / width, image.height / height);
   const [w, h] = [width * scale, height * scale];
@@ -22,7 +23,7 @@ function prepared(image, height, width) {
   for (let place = 0; place < size; place++) {
     for (let channel = 0; channel < 3; channel++) {
       const value = pixels[4 * place + channel] / 255;
-      values[channel * size + place] = (value - MEAN[channel]) / DEVIATION[channel];
+      values[channel * size + place] = (value - mean[channel]) / std[channel];
     }
   }
   return new ort.Tensor("float32", values, [1, 3, height, width]);
@@ -35,38 +36,57 @@ function softmax(scores) {
   return powers.map((power) => power / sum);
 }
 
-async function labels() {
-  const found = await fetch("labels.json"); // a list of names, if there is one
-  return found.ok ? await found.json() : [];
-}
-
-async function classify(session, names, blob) {
-  const [, , height, width] = session.inputMetadata[0].shape;
-  const image = await createImageBitmap(blob, { colorSpaceConversion: "none" });
-  const begin = performance.now();
-  const found = await session.run({ [session.inputNames[0]]: prepared(image, height, width) });
-  const took = performance.now() - begin;
-  const shares = softmax([...found[session.outputNames[0]].data]);
+function showAnswer(scores, labels) {
+  const shares = softmax(scores);
   const best = [...shares.keys()].sort((a, b) => shares[b] - shares[a]).slice(0, SHOWN);
   page("answer").replaceChildren(
     ...best.map((place) => {
       const row = document.createElement("tr");
-      row.insertCell().textContent = names[place] ?? `class ${place}`;
-      row.insertCell().textContent = shares[place].toFixed(4);
+      row.insertCell().textContent = labels[place] ?? `class ${place}`;
+      const share = row.insertCell();
+      share.className = "share";
+      share.textContent = `${(100 * shares[place]).toFixed(1)} %`;
+      const bar = row.insertCell();
+      bar.className = "bar";
+      bar.appendChild(document.createElement("i")).style.width = `${100 * shares[place]}%`;
+      row.dataset.place = place;
+      row.dataset.share = shares[place];
       return row;
     }),
   );
-  page("status").textContent = `done in ${took.toFixed(0)} ms`;
+}
+
+async function classify(session, facts, blob) {
+  const image = await createImageBitmap(blob, { colorSpaceConversion: "none" });
+  const feed = { [session.inputNames[0]]: prepared(image, facts.preprocessing) };
+  const begin = performance.now();
+  const found = await session.run(feed);
+  const took = performance.now() - begin;
+  showAnswer([...found.scores.data], facts.labels);
+  const weights = Object.entries(facts.sites).map(([name, output]) => [name, [...found[output].data]]);
+  showAttention(page("attention"), weights);
+  page("result").hidden = false;
+  page("status").textContent = `done in ${took.toFixed(0)} ms, by ${facts.name}`;
+}
+
+async function fetched(name) {
+  const found = await fetch(name);
+  if (!found.ok) {
+    throw new Error(`there is no ${name} here; README.md says how to make it`);
+  }
+  return found;
 }
 
 async function main() {
-  const [session, names] = [await ort.InferenceSession.create("model.onnx"), await labels()];
-  const show = (blob) => classify(session, names, blob).catch(complain);
+  const facts = await (await fetched("model.json")).json();
+  const bytes = await (await fetched("model.onnx")).arrayBuffer();
+  const session = await ort.InferenceSession.create(bytes);
+  const show = (blob) => classify(session, facts, blob).catch(complain);
   page("photo").addEventListener("change", (event) => show(event.target.files[0]));
-  page("status").textContent = "ready";
+  page("status").textContent = "ready: choose a photo";
   const address = new URLSearchParams(location.search).get("photo");
   if (address !== null) {
-    await show(await (await fetch(address)).blob());
+    await show(await (await fetched(address)).blob());
   }
 }
 
