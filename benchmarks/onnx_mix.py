@@ -15,7 +15,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from dynsurgeon.export.forms.tiles import to_tiles
+from dynsurgeon.graphs.tiles import to_tiles
 from dynsurgeon.runtimes.onnxruntime import timed_session
 from dynsurgeon.timing.interleave import interleaved
 
@@ -42,7 +42,8 @@ def main() -> None:
             count = max(1, COLD // (4 * EXPERTS * size))
             bank = torch.randn(EXPERTS, size)
             calls = {}
-            for kind, stored in (("matrix", bank), ("tiles", to_tiles(bank))):
+            tiles = torch.from_numpy(to_tiles(bank.numpy()))
+            for kind, stored in (("matrix", bank), ("tiles", tiles)):
                 path = Path(folder, f"{kind}.onnx")
                 onnx.save(model(stored, count), path)
                 pi = torch.softmax(torch.randn(1, EXPERTS), 1)

@@ -26,9 +26,9 @@ from torchvision.models import resnet18
 from torchvision.transforms import v2
 
 import dynsurgeon as ds
-from dynsurgeon.export.passes.round_bank import Run
 from dynsurgeon.export.passes.shrink_banks import shrink_banks
 from dynsurgeon.form_names import BankName
+from dynsurgeon.graphs.runs import Run
 from dynsurgeon.operators.contract import dynamic_layers
 from dynsurgeon.quantization.compare import compare_files, file_bytes
 

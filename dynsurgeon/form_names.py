@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from dynsurgeon.errors import ConfigError, suggest
+from dynsurgeon.errors import ConfigError, MachineError, suggest
 
 ExportFormName = Literal["rule", "auto", "scan", "portable", "plain", "grouped", "native"]
 """The keys of `export.target.EXPORT_FORMS`, and before them what stands instead of one."""
@@ -20,10 +20,24 @@ RULE, AUTO = "rule", "auto"
 
 NATIVE = "native"
 
+OTHER_CPU = "this file is for CPUs with blocks of"
+"""How the complaint of a file begins that was laid out for another CPU."""
+
 TargetName = Literal["onnxruntime", "openvino", "web", "tensorrt", "portable", "this-cpu"]
 """The keys of `export.destinations.DESTINATIONS`."""
 
 THIS_CPU = "this-cpu"
+
+
+def other_cpu(error: BaseException, path: object) -> MachineError | None:
+    """Return what to raise in place of an error that is a file's complaint about this CPU."""
+    if OTHER_CPU not in str(error):
+        return None
+    return MachineError(
+        f"'{path}' was laid out for CPUs with other blocks of channels than this one's: lay the "
+        "file that it was made of out here (python -m dynsurgeon.deploy FILE --layout OUT), or "
+        "export it without form 'native'"
+    )
 
 
 def check_form(form: object, *, this_cpu: bool = False) -> None:

@@ -12,8 +12,9 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from dynsurgeon.export.native.optimise import NCHWC
-from dynsurgeon.export.tensors import is_constant, new_initializer, tensor_of
+from dynsurgeon.export.tensors import new_initializer, tensor_of
+from dynsurgeon.graphs.initializers import is_constant
+from dynsurgeon.graphs.native.optimise import NCHWC
 
 Place = tuple[int, int, int, int]
 

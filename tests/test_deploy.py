@@ -16,7 +16,7 @@ from cli_helpers import cli as cli
 from export_nets import DynamicNet, perturbed
 from native_cpu import in_plain_operators
 from PIL import Image
-from test_export_native_guard import guarded
+from test_native_guard import guarded
 
 import dynsurgeon as ds
 from dynsurgeon import deploy

@@ -15,9 +15,10 @@ from torch import nn
 
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.export import export_onnx, verify_onnx
-from dynsurgeon.export.passes.round_bank import Run, to_int8
+from dynsurgeon.export.passes.round_bank import to_int8
 from dynsurgeon.export.target import Target
 from dynsurgeon.form_names import bank_name, rounding_name
+from dynsurgeon.graphs.runs import Run
 from dynsurgeon.operators import DynamicConv2d
 
 shared_traces = pytest.fixture(autouse=True)(share_traces)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 import dynsurgeon as ds
 from dynsurgeon.export.lowering import lower
-from dynsurgeon.export.native.guard import block_width
 from dynsurgeon.export.passes.fold_batch_norm import fold_batch_norm
 from dynsurgeon.export.passes.merge_scales import merge_scales
 from dynsurgeon.export.passes.split_norm import split_norm
+from dynsurgeon.graphs.native.guard import block_width
 
 
 class Block(nn.Module):

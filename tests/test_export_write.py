@@ -13,7 +13,7 @@ from nets import TinyResNet
 import dynsurgeon as ds
 from dynsurgeon.errors import ConfigError, StorageError
 from dynsurgeon.export import export_onnx
-from dynsurgeon.export.write import data_path, install, staging
+from dynsurgeon.graphs.saving import data_path, install, staging
 from dynsurgeon.recipe import recipe_of
 
 

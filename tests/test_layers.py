@@ -15,7 +15,7 @@ ROOMS = (
     *("errors", "messages", "html_table", "checks", "form_names", "settings", "compat"),
     *("operators.forms", "operators.contract"),  # what a dynamic layer is, whichever it is
     *("registry", "overrides", "config", "recipe", "files"),  # plain values, as the first are
-    "deploy",
+    *("graphs", "deploy"),  # without PyTorch
     *("running", "models", "operators", "runtimes", "timing"),
     *("surgery", "surgery.sites", "surgery.owners", "surgery.cut", "surgery.decide"),
     *("proof", "tensor_file", "storage", "export"),

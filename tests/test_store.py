@@ -99,7 +99,7 @@ def test_the_digest_is_of_every_source_that_counts(
     monkeypatch.setattr(store, "__file__", str(package / "timing" / "store.py"))
     digest = code_digest.__wrapped__
     before = digest()
-    for name in ("surgery/cut/build.py", "running/inputs.py", "export/native/layout.py"):
+    for name in ("surgery/cut/build.py", "running/inputs.py", "graphs/native/layout.py"):
         source = (package / name).read_bytes()
         (package / name).write_bytes(source + b"\n")
         assert digest() != before, name

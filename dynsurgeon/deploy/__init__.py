@@ -6,10 +6,11 @@
     scores = network(images)
 
 Pillow reads images, where those are wanted. ``python -m dynsurgeon.deploy FILE IMAGE`` prints what
-a network sees.
+a network sees. `layout`, which takes onnx-ir too, lays a file out for the CPU that it runs on.
 """
 
 from dynsurgeon.deploy.facts import Preprocessing
+from dynsurgeon.deploy.laying_out import Layout, layout
 from dynsurgeon.deploy.network import Network, load
 
-__all__ = ["Network", "Preprocessing", "load"]
+__all__ = ["Layout", "Network", "Preprocessing", "layout", "load"]

@@ -1,4 +1,7 @@
-"""``python -m dynsurgeon.deploy FILE IMAGE``: what a network sees in images, without PyTorch."""
+"""``python -m dynsurgeon.deploy FILE IMAGE``: what a network sees in images, without PyTorch.
+
+``--layout OUT`` lays the file out for this CPU instead.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from dynsurgeon.deploy.facts import Preprocessing
+from dynsurgeon.deploy.laying_out import layout
 from dynsurgeon.deploy.network import Network, load
 from dynsurgeon.deploy.pictures import read_image
 from dynsurgeon.errors import ConfigError, SurgeryError
@@ -19,13 +23,19 @@ from dynsurgeon.errors import ConfigError, SurgeryError
 EPILOG = """examples:
   python -m dynsurgeon.deploy resnet18-dynamic/model.onnx photo.jpg
   python -m dynsurgeon.deploy model.onnx a.jpg b.jpg --normalize 0.5,0.5,0.5/0.5,0.5,0.5 --json
+  python -m dynsurgeon.deploy model.onnx --layout fast-here.onnx
 """
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Print the best classes of each image, and return the exit code."""
-    options = _parser().parse_args(words)
+    """Print the best classes of each image, or lay the file out, and return the exit code."""
+    parser = _parser()
+    options = parser.parse_args(words)
+    if bool(options.image) == bool(options.layout):
+        parser.error("give images, or --layout OUT")
     try:
+        if options.layout:
+            return _lay_out(options.file, options.layout, as_json=options.json)
         network = load(options.file, threads=options.threads)
         how = _preprocessing(network, options.normalize)
         found = [
@@ -48,12 +58,18 @@ def main(words: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dynsurgeon.deploy",
-        description="Print what a network sees in images. Needs onnxruntime, NumPy and Pillow.",
+        description="Print what a network sees in images, or lay its file out for this CPU. Needs "
+        "onnxruntime and NumPy; Pillow for images, onnx-ir for --layout.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", help="a file that dynsurgeon exported")
-    parser.add_argument("image", metavar="IMAGE", nargs="+", help="an image file")
+    parser.add_argument("image", metavar="IMAGE", nargs="*", help="an image file")
+    parser.add_argument(
+        "--layout",
+        metavar="OUT",
+        help="write a file that runs faster on this machine's CPU, and on those of its kind alone",
+    )
     parser.add_argument("--top", type=int, default=5, metavar="N", help="classes (default: 5)")
     parser.add_argument(
         "--normalize",
@@ -63,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, metavar="N", help="threads of an operator")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
+
+
+def _lay_out(file: str, output: str, *, as_json: bool) -> int:
+    found = layout(file, output)
+    print(json.dumps(found.to_dict(), indent=2) if as_json else found)
+    return 0
 
 
 def _preprocessing(network: Network, normalize: str | None) -> Preprocessing:

@@ -19,8 +19,17 @@ PREPROCESSING_KEY = "dynsurgeon.preprocessing"
 LABELS_KEY = "dynsurgeon.labels"
 """Key of the classes' names, as JSON."""
 
-OTHER_CPU = "this file is for CPUs with blocks of"
-"""How the complaint of a file begins that was laid out for another CPU."""
+FORM_KEY = "dynsurgeon.form"
+"""Key of the file's form."""
+
+TARGET_KEY = "dynsurgeon.target"
+"""Key of what the file was written for, where a target was named."""
+
+PRECISION_KEY = "dynsurgeon.precision"
+"""Key of the precision that a file computes in, where that is not the network's."""
+
+BANK_KEY = "dynsurgeon.banks"
+"""Key of the type of stored kernel banks, where that is not the network's."""
 
 
 @dataclass(frozen=True)

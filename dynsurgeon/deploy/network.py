@@ -11,12 +11,14 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from dynsurgeon.deploy.facts import OTHER_CPU, labels_in, preprocessing_in, recipe_in
+from dynsurgeon.deploy.facts import FORM_KEY, labels_in, preprocessing_in, recipe_in
 from dynsurgeon.errors import ConfigError, MachineError, StorageError
+from dynsurgeon.form_names import NATIVE, other_cpu
 from dynsurgeon.messages import first_line
 
 Array = NDArray[Any]
-ERRORS_ONLY = 3
+FATAL_ONLY = 4
+"""Level of onnxruntime's log: an error is raised, and need not be printed too."""
 CPU = "CPUExecutionProvider"
 DTYPES = {
     "tensor(float)": np.float32,
@@ -51,7 +53,7 @@ class Network:
         self._dtypes = {value.name: DTYPES.get(value.type) for value in session.get_inputs()}
         first = next(iter(self.inputs.values()))[:1]
         self.batch = first[0] if first and isinstance(first[0], int) else None
-        self.form = metadata.get("dynsurgeon.form", "unknown")
+        self.form = metadata.get(FORM_KEY, "unknown")
         self.recipe = recipe_in(metadata)
         self.preprocessing = preprocessing_in(metadata)
         self.labels = labels_in(metadata)
@@ -162,7 +164,7 @@ def load(
     if not path.is_file():
         raise StorageError(f"there is no file '{path}'")
     options = ort.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
+    options.log_severity_level = FATAL_ONLY
     options.intra_op_num_threads = threads or 0
     try:
         network = Network(path, ort.InferenceSession(str(path), options, providers=wanted))
@@ -170,18 +172,14 @@ def load(
         raise
     except Exception as error:
         raise _explained(path, error) from error
-    if network.form == "native":
+    if network.form == NATIVE:
         network.check()
     return network
 
 
 def _explained(path: Path, error: Exception) -> MachineError | StorageError:
-    if OTHER_CPU in str(error):
-        return MachineError(
-            f"'{path}' was laid out for CPUs with other blocks of channels than this one's: export "
-            "it on a machine like this one, or without form 'native'"
-        )
-    return StorageError(f"onnxruntime can't run '{path}': {first_line(error)}")
+    said = f"onnxruntime can't run '{path}': {first_line(error)}"
+    return other_cpu(error, path) or StorageError(said)
 
 
 def _filled(array: Array, size: int) -> Array:

@@ -23,8 +23,9 @@ from dynsurgeon.export.signature import Signature
 from dynsurgeon.export.target import Target
 from dynsurgeon.export.tuning.race import fastest
 from dynsurgeon.export.verify import check_dtype
-from dynsurgeon.export.write import EXTERNAL_DATA_LIMIT, install, staging
 from dynsurgeon.form_names import AUTO, RULE, rounding_name
+from dynsurgeon.graphs.initializers import EXTERNAL_DATA_LIMIT
+from dynsurgeon.graphs.saving import install, staging
 from dynsurgeon.operators.contract import mixes_kernels
 from dynsurgeon.running.fresh import tiled
 from dynsurgeon.running.inputs import Inputs, as_inputs
@@ -125,6 +126,27 @@ def export_onnx(
         result = job.run(path, folder, tracer.generator(), timings, proving)
         install(folder / path.name, path)
     return result
+
+
+def write_unproven(
+    model: nn.Module, path: Path, example_inputs: Any, *, batch: int, seed: int = 0
+) -> None:
+    """Write a network at a fixed batch as ONNX that nobody has verified: to be timed, no more.
+
+    Args:
+        model: The network; it stays as it is.
+        path: The file.
+        example_inputs: As `export_onnx` takes them.
+        batch: Samples in the batch.
+        seed: Seed of what the model draws.
+
+    Raises:
+        ExportError: The network can't be exported like this.
+    """
+    with preserved(model, "eval", seed):
+        names = (None, None)
+        tracer = _Tracer(model, as_inputs(example_inputs), names, seed, EXTERNAL_DATA_LIMIT, {})
+        tracer.job(Target.choose(RULE, batch)).write(path, {})
 
 
 @dataclass(frozen=True)

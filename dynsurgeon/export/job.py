@@ -24,7 +24,8 @@ from dynsurgeon.export.signature import Signature
 from dynsurgeon.export.target import Target
 from dynsurgeon.export.trial import Trial
 from dynsurgeon.export.verify import check_file
-from dynsurgeon.export.write import describe, save_model
+from dynsurgeon.export.write import describe
+from dynsurgeon.graphs.saving import save_model
 from dynsurgeon.operators.contract import is_dynamic
 from dynsurgeon.runtimes.contract import Runtime
 

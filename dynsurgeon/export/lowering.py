@@ -10,21 +10,21 @@ from torch import Tensor
 
 from dynsurgeon.export.capture import Captured
 from dynsurgeon.export.forms.site import ConvSite, is_dynamic_conv
-from dynsurgeon.export.native import lay_out
 from dynsurgeon.export.passes.fold_batch_norm import fold_batch_norm
 from dynsurgeon.export.passes.fold_temperature import fold_temperature
 from dynsurgeon.export.passes.lower_convolutions import lower_convolutions
 from dynsurgeon.export.passes.lower_lines import lower_lines
 from dynsurgeon.export.passes.merge_scales import merge_scales
 from dynsurgeon.export.passes.name_parts import name_parts
-from dynsurgeon.export.passes.round_bank import Run
-from dynsurgeon.export.passes.scan_batch import scan_batch
 from dynsurgeon.export.passes.shrink_banks import shrink_banks
 from dynsurgeon.export.passes.simplify import simplify
 from dynsurgeon.export.passes.split_norm import split_norm
 from dynsurgeon.export.signature import BATCH, Signature
 from dynsurgeon.export.target import Target
 from dynsurgeon.export.tensors import set_tensor
+from dynsurgeon.graphs.native import lay_out
+from dynsurgeon.graphs.runs import Run
+from dynsurgeon.graphs.scan_batch import scan_batch
 
 
 def lower(

@@ -20,16 +20,6 @@ def tensor_of(value: ir.Value) -> Tensor:
     return torch.from_numpy(constant.numpy().copy())
 
 
-def is_constant(value: ir.Value | None) -> bool:
-    """Whether a value is an initialiser that nothing can change at run time."""
-    return (
-        value is not None
-        and value.is_initializer()
-        and value.const_value is not None
-        and not value.is_graph_input()
-    )
-
-
 def constant_tensor(value: ir.Value) -> Tensor | None:
     """Return the values of an initialiser or of a Constant node; None of what is computed."""
     found = ir.convenience.get_const_tensor(value)

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from dynsurgeon.errors import ExportError
 from dynsurgeon.export.arbiter import arbitrate
 from dynsurgeon.export.cases import Case
-from dynsurgeon.export.passes.round_bank import Run, to_int8
+from dynsurgeon.export.passes.round_bank import to_int8
 from dynsurgeon.export.result import ExportCheck
 from dynsurgeon.export.running import State
 from dynsurgeon.export.verify import COARSER, TOLERANCES, coarsest_dtype, compare, references
 from dynsurgeon.form_names import Rounding
+from dynsurgeon.graphs.runs import Run
 from dynsurgeon.messages import first_line
 from dynsurgeon.operators.contract import dynamic_layers
 from dynsurgeon.running.differences import Tolerance, difference

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dynsurgeon.errors import DataError
-from dynsurgeon.export.write import data_path
+from dynsurgeon.graphs.saving import data_path
 from dynsurgeon.runtimes.onnxruntime import Session, timed_session
 from dynsurgeon.timing.interleave import interleaved
 

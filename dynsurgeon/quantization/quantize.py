@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from dynsurgeon.errors import ConfigError, DataError, ExportError
 from dynsurgeon.export import export_onnx
 from dynsurgeon.export.verify import check_file
-from dynsurgeon.export.write import install, staging
+from dynsurgeon.graphs.saving import install, staging
 from dynsurgeon.messages import first_line
 from dynsurgeon.operators.contract import dynamic_layers
 from dynsurgeon.quantization.choice import WEIGHTED, quantizable

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
+import torch
 from onnx_ir.tensor_adapters import TorchTensor
 from torch import Tensor
 
-from dynsurgeon.export.forms.tiles import to_tiles
 from dynsurgeon.export.tensors import derived_initializer
+from dynsurgeon.graphs.tiles import to_tiles
 
 
 class Emitter:
@@ -64,7 +65,7 @@ class Emitter:
 
     def mixed_kernel(self, pi: ir.Value, bank: ir.Value) -> ir.Value:
         """Mix the kernel of one sample, ``pi`` being ``(1, K)``; see `tiles`."""
-        return self.op("MatMul", [pi, derived_initializer(self.graph, bank, "tiles", to_tiles)])
+        return self.op("MatMul", [pi, derived_initializer(self.graph, bank, "tiles", _tiles)])
 
     def replace_with(self, output: ir.Value) -> None:
         """Put the nodes in place of the old one, and `output` in place of its output."""
@@ -72,3 +73,7 @@ class Emitter:
         ir.convenience.replace_nodes_and_values(
             self.graph, self.node, [self.node], self._tape.nodes, [old], [output]
         )
+
+
+def _tiles(bank: Tensor) -> Tensor:
+    return torch.from_numpy(to_tiles(bank.numpy()))

@@ -11,7 +11,8 @@ import onnx_ir as ir
 
 from dynsurgeon.export.forms.emitter import Emitter
 from dynsurgeon.export.lines.site import LinesSite
-from dynsurgeon.export.tensors import is_constant, set_tensor, tensor_of
+from dynsurgeon.export.tensors import set_tensor, tensor_of
+from dynsurgeon.graphs.initializers import is_constant
 
 
 def emit_coefficients(site: LinesSite, emitter: Emitter) -> ir.Value:

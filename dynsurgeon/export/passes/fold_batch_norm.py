@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from dynsurgeon.export.forms.site import is_dynamic_conv
-from dynsurgeon.export.tensors import is_constant, new_initializer, set_tensor, tensor_of
+from dynsurgeon.export.tensors import new_initializer, set_tensor, tensor_of
+from dynsurgeon.graphs.initializers import is_constant
 
 DEFAULT_EPSILON = 1e-5
 

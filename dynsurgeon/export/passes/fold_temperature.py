@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from dynsurgeon.export.forms.site import ConvSite, is_dynamic_conv
-from dynsurgeon.export.tensors import is_constant, set_tensor, tensor_of
+from dynsurgeon.export.tensors import set_tensor, tensor_of
+from dynsurgeon.graphs.initializers import is_constant
 
 
 def fold_temperature(model: ir.Model) -> int:

@@ -12,46 +12,17 @@ where they are all the same and would else all lose the same; there the mixture 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import gcd
 
-import onnx_ir as ir
 import torch
 from torch import Tensor
+
+from dynsurgeon.graphs.runs import Run
 
 PIECE = 256
 """Numbers of a piece, at most: a scale then costs 1.6 % of what it scales."""
 
-RUN = "dynsurgeon.run"
-"""Key of a value's `Run` among its `meta`, where its name doesn't tell."""
-
 TILE_AXES = 3
-
-
-@dataclass(frozen=True)
-class Run:
-    """How filters lie in the memory of a bank.
-
-    Attributes:
-        length: Numbers of a filter.
-        columns: Filters side by side, number by number; 1 where they lie one after the other.
-        kernels: Kernels in the bank; 1 where they are not to be rounded one after the other.
-    """
-
-    length: int
-    columns: int = 1
-    kernels: int = 1
-
-
-def note_run(value: ir.Value, run: Run) -> None:
-    """Note how the filters of a bank lie, for `run_of`."""
-    value.meta[RUN] = run
-
-
-def run_of(value: ir.Value) -> Run | None:
-    """Return what `note_run` noted, or None."""
-    run = value.meta.get(RUN)
-    return run if isinstance(run, Run) else None
 
 
 def to_int8(bank: Tensor, run: Run) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from dynsurgeon.export.tensors import is_constant
+from dynsurgeon.graphs.initializers import is_constant
 
 
 @dataclass(frozen=True)

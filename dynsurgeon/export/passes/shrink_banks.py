@@ -15,9 +15,10 @@ from dataclasses import replace
 import onnx_ir as ir
 import torch
 
-from dynsurgeon.export.passes.round_bank import Run, run_of, to_int8
+from dynsurgeon.export.passes.round_bank import to_int8
 from dynsurgeon.export.tensors import new_initializer, set_tensor, tensor_of
 from dynsurgeon.form_names import BankName
+from dynsurgeon.graphs.runs import Run, run_of
 
 
 def shrink_banks(

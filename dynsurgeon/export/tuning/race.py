@@ -19,7 +19,7 @@ from dynsurgeon.export.result import Timings
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.export.target import Target
 from dynsurgeon.export.tuning.sites import Timer, Times
-from dynsurgeon.export.write import data_path
+from dynsurgeon.graphs.saving import data_path
 from dynsurgeon.runtimes.onnxruntime import timed_session
 from dynsurgeon.timing.interleave import interleaved
 from dynsurgeon.timing.store import TimeStore, times_file

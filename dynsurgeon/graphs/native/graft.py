@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 
+import numpy as np
 import onnx_ir as ir
-import torch
-from torch import Tensor
 
-from dynsurgeon.export.forms.tiles import to_tiles
-from dynsurgeon.export.native.memory import Memory, recognise
-from dynsurgeon.export.native.standins import KERNEL_AXES, Computed, StandIn
-from dynsurgeon.export.passes.round_bank import Run, note_run
-from dynsurgeon.export.tensors import is_constant, new_initializer, tensor_of
+from dynsurgeon.graphs.initializers import Array, array_of, is_constant, new_initializer
+from dynsurgeon.graphs.native.memory import Memory, recognise
+from dynsurgeon.graphs.native.standins import KERNEL_AXES, Computed, StandIn
+from dynsurgeon.graphs.runs import Run, note_run
+from dynsurgeon.graphs.tiles import to_tiles
 
 CONVOLUTIONS = ("Conv", "FusedConv")
 
@@ -36,7 +35,7 @@ def graft(model: ir.Model, stand_ins: Sequence[StandIn]) -> list[str]:
     nodes = _by_first_number(model.graph)
     failed = []
     for stand_in in stand_ins:
-        node = nodes.get(float(stand_in.kernel.stand_in.flatten()[0]))
+        node = nodes.get(float(stand_in.kernel.stand_in.flat[0]))
         memory = None if node is None else _memory(node, stand_in)
         if node is None or memory is None:
             failed.append(stand_in.name)
@@ -48,20 +47,20 @@ def graft(model: ir.Model, stand_ins: Sequence[StandIn]) -> list[str]:
 def _by_first_number(graph: ir.Graph) -> dict[float, ir.Node]:
     """Index convolutions by their kernel's first number, which is the first in every layout."""
     nodes = [n for n in graph if n.op_type in CONVOLUTIONS and is_constant(n.inputs[1])]
-    kernels = [tensor_of(n.inputs[1]) for n in nodes if n.inputs[1] is not None]
-    return {float(kernel.flatten()[0]): n for kernel, n in zip(kernels, nodes, strict=True)}
+    kernels = [array_of(n.inputs[1]) for n in nodes if n.inputs[1] is not None]
+    return {float(kernel.flat[0]): n for kernel, n in zip(kernels, nodes, strict=True)}
 
 
 def _memory(node: ir.Node, stand_in: StandIn) -> Memory | None:
     """Return the layout of a node's kernel if its bias is the stand-in's as well."""
     kernel, bias = node.inputs[1], (*node.inputs, None)[2]
     assert kernel is not None
-    memory = recognise(stand_in.kernel.stand_in, tensor_of(kernel))
+    memory = recognise(stand_in.kernel.stand_in, array_of(kernel))
     if memory is None or stand_in.bias is None:
         return memory
     if not is_constant(bias) or bias is None:
         return None
-    same = torch.equal(memory.vector(stand_in.bias.stand_in), tensor_of(bias))
+    same = np.array_equal(memory.vector(stand_in.bias.stand_in), array_of(bias))
     return memory if same else None
 
 
@@ -77,7 +76,7 @@ class _Surgeon:
             self._replace(2, stand_in.bias, "bias", self.memory.vector)
 
     def _replace(
-        self, place: int, computed: Computed, part: str, arrange: Callable[[Tensor], Tensor]
+        self, place: int, computed: Computed, part: str, arrange: Callable[[Array], Array]
     ) -> None:
         stored = self.node.inputs[place]
         assert stored is not None
@@ -86,15 +85,15 @@ class _Surgeon:
         if computed.bank is None:
             value = self._filled(computed, part, shape[0])
         else:
-            bank = torch.stack([arrange(kernel) for kernel in computed.bank])
+            bank = np.stack([arrange(kernel) for kernel in computed.bank])
             mixed = self._mixed(computed.source, bank, part)
-            target = self._constant(f"{part}/shape", torch.tensor(shape))
+            target = self._constant(f"{part}/shape", np.array(shape))
             value = self._op("Reshape", [mixed, target], part)
         self.node.replace_input_with(place, value)
 
-    def _mixed(self, source: str, bank: Tensor, part: str) -> ir.Value:
+    def _mixed(self, source: str, bank: Array, part: str) -> ir.Value:
         tiles = self._constant(f"{part}s", to_tiles(bank))
-        if bank.dim() > KERNEL_AXES:
+        if bank.ndim > KERNEL_AXES:
             width = self.memory.block
             note_run(tiles, Run(prod(bank.shape[2:]) // width, width, len(bank)))
         return self._op("MatMul", [self._find(source), tiles], part)
@@ -104,15 +103,15 @@ class _Surgeon:
         value, missing = self._find(computed.source), channels - len(computed.stand_in)
         if not missing:
             return value
-        zeros = computed.stand_in.new_zeros(missing, *computed.stand_in.shape[1:])
+        zeros = np.zeros((missing, *computed.stand_in.shape[1:]), computed.stand_in.dtype)
         filling = self._constant(f"{part}/filling", zeros)
         return self._op("Concat", [value, filling], part, axis=0)
 
     def _find(self, name: str) -> ir.Value:
         return next(value for value in self.graph.outputs if value.name == name)
 
-    def _constant(self, name: str, tensor: Tensor) -> ir.Value:
-        return new_initializer(self.graph, f"{self.name}/{name}", tensor)
+    def _constant(self, name: str, array: Array) -> ir.Value:
+        return new_initializer(self.graph, f"{self.name}/{name}", array)
 
     def _op(self, operator: str, inputs: list[ir.Value], part: str, **attributes: int) -> ir.Value:
         node = ir.node(operator, inputs, attributes, name=f"{self.name}/{part}/{operator}")

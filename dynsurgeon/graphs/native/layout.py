@@ -13,11 +13,11 @@ from __future__ import annotations
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from dynsurgeon.export.native.graft import graft
-from dynsurgeon.export.native.guard import block_width, insert_guard
-from dynsurgeon.export.native.optimise import NCHWC, optimise
-from dynsurgeon.export.native.pools import drop_pool_reorders
-from dynsurgeon.export.native.standins import insert_stand_ins
+from dynsurgeon.graphs.native.graft import graft
+from dynsurgeon.graphs.native.guard import block_width, insert_guard
+from dynsurgeon.graphs.native.optimise import NCHWC, optimise
+from dynsurgeon.graphs.native.pools import drop_pool_reorders
+from dynsurgeon.graphs.native.standins import insert_stand_ins
 
 
 def lay_out(model: ir.Model) -> ir.Model:

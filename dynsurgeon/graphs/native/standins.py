@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
-import torch
-from torch import Tensor
 
-from dynsurgeon.export.forms.tiles import from_tiles
-from dynsurgeon.export.tensors import is_constant, new_initializer, tensor_of
+from dynsurgeon.graphs.initializers import Array, array_of, is_constant, new_initializer
+from dynsurgeon.graphs.tiles import from_tiles
 
 KERNEL_AXES = 4
 """onnxruntime lays out convolutions in two dimensions alone."""
@@ -34,8 +33,8 @@ class Computed:
     """
 
     source: str
-    bank: Tensor | None
-    stand_in: Tensor
+    bank: Array | None
+    stand_in: Array
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,11 @@ def insert_stand_ins(model: ir.Model, skip: Collection[str] = ()) -> list[StandI
         model: A named model of one sample, changed in place.
         skip: Names of convolutions to leave as they are.
     """
-    graph, generator = model.graph, torch.Generator().manual_seed(0)
+    graph, generator = model.graph, np.random.default_rng(0)
     found = []
     for node in [n for n in graph if n.op_type == "Conv" and str(n.name) not in skip]:
         kernel = _computed(node, 1, generator)
-        if kernel is None or kernel.stand_in.dim() != KERNEL_AXES:
+        if kernel is None or kernel.stand_in.ndim != KERNEL_AXES:
             continue
         bias = _computed(node, 2, generator)
         found.append(StandIn(str(node.name), kernel, bias))
@@ -75,15 +74,17 @@ def insert_stand_ins(model: ir.Model, skip: Collection[str] = ()) -> list[StandI
     return found
 
 
-def _computed(node: ir.Node, place: int, generator: torch.Generator) -> Computed | None:
+def _computed(node: ir.Node, place: int, generator: np.random.Generator) -> Computed | None:
     value = node.inputs[place] if len(node.inputs) > place else None
     if value is None or value.is_graph_input() or is_constant(value) or value.shape is None:
         return None
     shape = [size for size in value.shape if isinstance(size, int)]
     if len(shape) != len(value.shape):
         return None
-    stand_in = torch.rand(shape, generator=generator) + 0.5
+    stand_in = generator.random(shape, np.float32) + np.float32(0.5)
     mixture = _mixture(value)
+    if mixture is not None and mixture[1].shape[1] != stand_in.size:
+        return None  # kernels of several samples at once
     if mixture is None:
         a_vector = all(size == 1 for size in shape[1:])
         return Computed(str(value.name), None, stand_in) if a_vector else None
@@ -91,7 +92,7 @@ def _computed(node: ir.Node, place: int, generator: torch.Generator) -> Computed
     return Computed(str(pi.name), bank.reshape(-1, *shape), stand_in)
 
 
-def _mixture(value: ir.Value) -> tuple[ir.Value, Tensor] | None:
+def _mixture(value: ir.Value) -> tuple[ir.Value, Array] | None:
     """Return attention and bank if `value` is ``Reshape(MatMul(pi, bank))``."""
     reshape = value.producer()
     product = reshape.inputs[0] if reshape is not None and reshape.op_type == "Reshape" else None
@@ -101,8 +102,8 @@ def _mixture(value: ir.Value) -> tuple[ir.Value, Tensor] | None:
     pi, bank = matmul.inputs
     assert pi is not None
     assert bank is not None
-    tensor = tensor_of(bank)
-    return pi, from_tiles(tensor) if tensor.dim() > 2 else tensor
+    stored = array_of(bank)
+    return pi, from_tiles(stored) if stored.ndim > 2 else stored
 
 
 def _insert(graph: ir.Graph, node: ir.Node, place: int, computed: Computed) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 import pytest
 
-from dynsurgeon.export.native.optimise import NCHWC
-from dynsurgeon.export.native.pools import drop_pool_reorders
+from dynsurgeon.graphs.native.optimise import NCHWC
+from dynsurgeon.graphs.native.pools import drop_pool_reorders
 
 
 def pooled(channels: int, *, pool: str = "GlobalAveragePool", last: int = 0) -> ir.Graph:

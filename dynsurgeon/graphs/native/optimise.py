@@ -6,14 +6,28 @@ import tempfile
 from pathlib import Path
 
 import onnx_ir as ir
+import onnxruntime as ort
 
 from dynsurgeon.errors import ExportError
-from dynsurgeon.export.write import EXTERNAL_DATA_LIMIT, weight_bytes
+from dynsurgeon.graphs.initializers import EXTERNAL_DATA_LIMIT, weight_bytes
 from dynsurgeon.messages import first_line
-from dynsurgeon.runtimes.onnxruntime import Session
 
 NCHWC = "com.microsoft.nchwc"
 """Domain of the operators that work in blocks of channels."""
+
+FATAL_ONLY = 4
+"""Level of onnxruntime's log: an error is raised, and need not be printed too."""
+
+
+def open_session(model: Path | bytes, rewritten: Path | None = None) -> ort.InferenceSession:
+    """Load a file, or its content, on the CPU; write the graph as it runs to `rewritten`."""
+    options = ort.SessionOptions()
+    options.log_severity_level = FATAL_ONLY
+    options.intra_op_num_threads = 1
+    if rewritten is not None:
+        options.optimized_model_filepath = str(rewritten)
+    source = model if isinstance(model, bytes) else str(model)
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def optimise(model: ir.Model) -> ir.Model:
@@ -31,7 +45,7 @@ def optimise(model: ir.Model) -> ir.Model:
         source, result = Path(folder, "in.onnx"), Path(folder, "out.onnx")
         ir.save(model, source)
         try:
-            Session(source, rewritten=result)
+            open_session(source, rewritten=result)
         except Exception as error:
             raise ExportError(
                 f"onnxruntime can't lay the graph out: {first_line(error)}"

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import onnx_ir as ir
-import torch
-from torch import Tensor
 
-from dynsurgeon.deploy.facts import OTHER_CPU
-from dynsurgeon.export.native.optimise import NCHWC
-from dynsurgeon.export.tensors import new_initializer
-from dynsurgeon.runtimes.onnxruntime import Session
+from dynsurgeon.form_names import OTHER_CPU
+from dynsurgeon.graphs.initializers import Array, new_initializer
+from dynsurgeon.graphs.native.optimise import NCHWC, open_session
 
 CHANNELS, COLUMNS = 16, 2
 """Shape of the probe: a block of 8 or 16 channels at two places."""
@@ -26,26 +24,26 @@ CHANNELS, COLUMNS = 16, 2
 @cache
 def block_width() -> int:
     """Return how many channels onnxruntime puts side by side on this CPU."""
-    numbers = torch.arange(CHANNELS * COLUMNS, dtype=torch.float32)
+    numbers = np.arange(CHANNELS * COLUMNS, dtype=np.float32)
     graph = ir.Graph([], [], nodes=[], opset_imports={"": 18, NCHWC: 1}, name="probe")
-    flat = _reordered(graph, numbers.view(1, CHANNELS, 1, COLUMNS))
+    flat = _reordered(graph, numbers.reshape(1, CHANNELS, 1, COLUMNS))
     flat.name, flat.shape = "order", ir.Shape([len(numbers)])
     flat.type = ir.TensorType(ir.DataType.FLOAT)
     graph.outputs.append(flat)
     model = ir.to_proto(ir.Model(graph, ir_version=10)).SerializeToString()
-    order = Session(model).run([])[0].tolist()
+    order = open_session(model).run(None, {})[0].tolist()
     return int(order.index(1.0))  # the first channel's second column comes after one block
 
 
 def insert_guard(graph: ir.Graph, width: int) -> None:
     """Make a graph refuse CPUs whose blocks have another width than `width` channels."""
-    probe = torch.ones(CHANNELS, COLUMNS)
-    place = torch.tensor(8)  # in blocks of 16 that is channel 8, in blocks of 8 the second column
+    probe = np.ones((CHANNELS, COLUMNS), np.float32)
+    place = np.array(8)  # in blocks of 16 that is channel 8, in blocks of 8 the second column
     probe[(8, 0) if width == CHANNELS else (0, 1)] = 0
-    flat = _reordered(graph, probe.view(1, CHANNELS, 1, COLUMNS))
+    flat = _reordered(graph, probe.reshape(1, CHANNELS, 1, COLUMNS))
     number = _op(graph, "Gather", [flat, _constant(graph, "place", place)])
     index = _op(graph, "Cast", [number], to=ir.DataType.INT64.value)
-    table = _constant(graph, "table", torch.tensor([0]))
+    table = _constant(graph, "table", np.array([0]))
     name = f"{OTHER_CPU} {width} channels; export it again on this one"
     offset = _op(graph, "Gather", [table, index], name=name)
     _add_to_shape_of_input(graph, offset)
@@ -56,7 +54,7 @@ def _add_to_shape_of_input(graph: ir.Graph, offset: ir.Value) -> None:
     source = graph.inputs[0]
     assert source.shape is not None
     uses = list(source.uses())
-    keep = _constant(graph, "keep", torch.zeros(len(source.shape), dtype=torch.int64))
+    keep = _constant(graph, "keep", np.zeros(len(source.shape), np.int64))
     shape = _op(graph, "Add", [keep, offset])
     checked = _op(graph, "Reshape", [source, shape])
     checked.shape, checked.type = source.shape, source.type
@@ -65,15 +63,15 @@ def _add_to_shape_of_input(graph: ir.Graph, offset: ir.Value) -> None:
     graph.sort()
 
 
-def _reordered(graph: ir.Graph, probe: Tensor) -> ir.Value:
+def _reordered(graph: ir.Graph, probe: Array) -> ir.Value:
     """Write a probe in the order of this CPU, as one row."""
     source = _constant(graph, "probe", probe)
     blocks = _op(graph, "ReorderInput", [source], domain=NCHWC, channels_last=0)
-    return _op(graph, "Reshape", [blocks, _constant(graph, "row", torch.tensor([probe.numel()]))])
+    return _op(graph, "Reshape", [blocks, _constant(graph, "row", np.array([probe.size]))])
 
 
-def _constant(graph: ir.Graph, name: str, tensor: Tensor) -> ir.Value:
-    return new_initializer(graph, f"guard/{name}", tensor)
+def _constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
+    return new_initializer(graph, f"guard/{name}", array)
 
 
 def _op(

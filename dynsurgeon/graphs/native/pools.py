@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from dynsurgeon.export.native.optimise import NCHWC
+from dynsurgeon.graphs.native.optimise import NCHWC
 
 
 def drop_pool_reorders(graph: ir.Graph, block: int) -> int:

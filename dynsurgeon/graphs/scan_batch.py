@@ -7,10 +7,10 @@ onnxruntime gives a convolution its fast layout (NCHWc) only where the weights l
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
-import torch
 
-from dynsurgeon.export.tensors import new_initializer
+from dynsurgeon.graphs.initializers import new_initializer
 
 AXIS = "batch_axis"
 PRODUCTS = ("MatMul", "Gemm")
@@ -24,7 +24,7 @@ def scan_batch(model: ir.Model, batch: str | int) -> None:
         batch: The new first axis of every input and output: a size, or the name of a free one.
     """
     inner = model.graph
-    axis = new_initializer(inner, AXIS, torch.tensor([0]))
+    axis = new_initializer(inner, AXIS, np.array([0]))
     inputs = [_batched(value, batch) for value in inner.inputs]
     outputs = [_batched(value, batch) for value in inner.outputs]
     head, samples = _unsqueezed(inner, axis)

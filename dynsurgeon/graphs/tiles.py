@@ -10,22 +10,24 @@ timed in one run on two cores (benchmarks/onnx_mix.py).
 
 from __future__ import annotations
 
-from torch import Tensor
+import numpy as np
+
+from dynsurgeon.graphs.initializers import Array
 
 MOST_IN_TILE = 40_000
 """Numbers of a kernel in a tile; its K rows then fit into a core's cache beside their sum."""
 
 
-def to_tiles(bank: Tensor) -> Tensor:
+def to_tiles(bank: Array) -> Array:
     """Return the bank ``(K, *kernel)`` in tiles ``(T, K, numbers of a kernel / T)``."""
-    flat = bank.flatten(1)
-    count = tile_count(flat.shape[1])
-    return flat.view(len(flat), count, -1).transpose(0, 1).contiguous()
+    flat = bank.reshape(len(bank), -1)
+    rows = flat.reshape(len(flat), tile_count(flat.shape[1]), -1)
+    return np.ascontiguousarray(rows.swapaxes(0, 1))
 
 
-def from_tiles(tiles: Tensor) -> Tensor:
+def from_tiles(tiles: Array) -> Array:
     """Return tiles as the bank ``(K, numbers of a kernel)``."""
-    return tiles.transpose(0, 1).flatten(1)
+    return tiles.swapaxes(0, 1).reshape(tiles.shape[1], -1)
 
 
 def tile_count(size: int) -> int:

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from dynsurgeon.export import export_onnx
 from dynsurgeon.export.lowering import lower
-from dynsurgeon.export.native import layout
-from dynsurgeon.export.native.guard import block_width
-from dynsurgeon.export.native.memory import BLOCKS
-from dynsurgeon.export.native.optimise import NCHWC
+from dynsurgeon.graphs.native import layout
+from dynsurgeon.graphs.native.guard import block_width
+from dynsurgeon.graphs.native.memory import BLOCKS
+from dynsurgeon.graphs.native.optimise import NCHWC
 from dynsurgeon.operators import DynamicConv2d, DynamicReLUA, DynamicReLUB, DynamicReLUC
 
 shared_traces = pytest.fixture(autouse=True)(share_traces)

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-import torch
-from torch import Tensor
-from torch.nn.functional import pad
+import numpy as np
+
+from dynsurgeon.graphs.initializers import Array
 
 BLOCKS = (16, 8)
 """Widths of a block, in channels."""
@@ -37,11 +37,11 @@ class Memory:
 
     name: str
     block: int
-    arrange: Callable[[Tensor], Tensor]
+    arrange: Callable[[Array], Array]
 
-    def vector(self, values: Tensor) -> Tensor:
+    def vector(self, values: Array) -> Array:
         """Fill a bias ``(…, O)`` up to whole blocks."""
-        return _filled(values, values.dim() - 1, self.block)
+        return _filled(values, values.ndim - 1, self.block)
 
 
 def memories() -> Iterator[Memory]:
@@ -52,27 +52,28 @@ def memories() -> Iterator[Memory]:
         yield Memory(f"OIHW{block}o", block, partial(_out_blocked, block=block))
 
 
-def recognise(kernel: Tensor, stored: Tensor) -> Memory | None:
+def recognise(kernel: Array, stored: Array) -> Memory | None:
     """Return the layout in which `stored` holds `kernel`, or None."""
     for memory in memories():
         arranged = memory.arrange(kernel)
-        if arranged.numel() == stored.numel() and torch.equal(arranged.flatten(), stored.flatten()):
+        if np.array_equal(arranged.ravel(), stored.ravel()):
             return memory
     return None
 
 
-def _filled(kernel: Tensor, axis: int, block: int) -> Tensor:
+def _filled(kernel: Array, axis: int, block: int) -> Array:
     missing = -kernel.shape[axis] % block
-    return pad(kernel, [0, 0] * (kernel.dim() - 1 - axis) + [0, missing]) if missing else kernel
+    rest = kernel.ndim - 1 - axis
+    return np.pad(kernel, [(0, 0)] * axis + [(0, missing)] + [(0, 0)] * rest)
 
 
-def _out_blocked(kernel: Tensor, block: int) -> Tensor:
+def _out_blocked(kernel: Array, block: int) -> Array:
     filled = _filled(kernel, 0, block)
-    return filled.view(-1, block, *filled.shape[1:]).movedim(1, -1).contiguous()
+    return np.moveaxis(filled.reshape(-1, block, *filled.shape[1:]), 1, -1)
 
 
-def _both_blocked(kernel: Tensor, block: int) -> Tensor:
+def _both_blocked(kernel: Array, block: int) -> Array:
     filled = _filled(_filled(kernel, 0, block), 1, block)
     out, into = (size // block for size in filled.shape[:2])
-    split = filled.view(out, block, into, block, *filled.shape[2:])
-    return split.movedim(3, -1).movedim(1, -1).contiguous()
+    split = filled.reshape(out, block, into, block, *filled.shape[2:])
+    return np.moveaxis(np.moveaxis(split, 3, -1), 1, -1)

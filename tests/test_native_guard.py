@@ -10,9 +10,9 @@ import torch
 from export_nets import run_onnx
 from native_cpu import in_plain_operators
 
-from dynsurgeon.export.native.guard import insert_guard
-from dynsurgeon.export.native.memory import BLOCKS
-from dynsurgeon.export.native.optimise import NCHWC
+from dynsurgeon.graphs.native.guard import insert_guard
+from dynsurgeon.graphs.native.memory import BLOCKS
+from dynsurgeon.graphs.native.optimise import NCHWC
 
 
 def guarded(width: int) -> ir.Model:
