@@ -14,6 +14,7 @@ import pytest
 from shared_traces import share_equal_traces
 
 from dynsurgeon.cli.app import main
+from dynsurgeon.workflow import conversion
 
 NET = """
 from torch import nn
@@ -112,4 +113,6 @@ def cli(
     """The command line, in an empty working directory with a tiny network's ``net.py``."""
     monkeypatch.chdir(tmp_path)
     share_equal_traces(monkeypatch)  # many commands write that network
+    # Nor is each file timed; `test_latency` has it done.
+    monkeypatch.setattr(conversion, "measure_latency", lambda *arguments: None)
     return CommandLine(capsys, tmp_path)

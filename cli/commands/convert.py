@@ -46,6 +46,13 @@ def run(
     ] = None,
     normalize: Normalize = "auto",
     no_onnx: Annotated[bool, Option("--no-onnx", help="Write no ONNX file.")] = False,
+    latency: Annotated[
+        bool,
+        Option(
+            "--latency/--no-latency",
+            help="Time the ONNX file beside the static network's in onnxruntime, for some seconds.",
+        ),
+    ] = True,
     report: Report = False,
     force: Force = False,
     json: Json = False,
@@ -81,6 +88,7 @@ def run(
             None if no_onnx else onnx,
             step,
             calibration=None if calibrate is None else Calibration(calibrate, normalize),
+            latency=latency,
         )
     if report:
         report_directory(directory)
@@ -88,11 +96,11 @@ def run(
         print_json({**document, "directory": str(directory)})
         return
     from ..work.comparison import print_attention, print_comparison
-    from ..work.onnx_report import choice, proofs
+    from ..work.onnx_report import choice, latency_lines, proofs
 
     print_comparison(document)
     found = document["onnx"]
-    for line in [] if found is None else [*choice(found), *proofs(found)]:
+    for line in [] if found is None else [*choice(found), *proofs(found), *latency_lines(found)]:
         say(line)
     if document["calibration"] is not None:
         print_attention(document["calibration"])

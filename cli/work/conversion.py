@@ -54,6 +54,7 @@ def convert_named(
     step: Step,
     *,
     calibration: Calibration | None = None,
+    latency: bool = True,
 ) -> Document:
     """Convert the model that the options name, and write everything into `directory`.
 
@@ -79,6 +80,7 @@ def convert_named(
             calibrate=calibrate,
             origin=subject.origin,
             metadata=facts_of(subject),
+            latency=latency,
             progress=step,
         )
     return done.document

@@ -56,3 +56,20 @@ def choice(document: Document) -> list[str]:
             "it runs in onnxruntime on CPUs with this one's vector width, and refuses others"
         )
     return lines
+
+
+def latency_lines(document: Document) -> list[str]:
+    """Return lines on what the file takes beside the static network's, where that was measured."""
+    found = document.get("latency")
+    if found is None:
+        return [f"note: {document['latency_note']}"] if "latency_note" in document else []
+    from dynsurgeon.workflow.latency import FileLatency
+
+    lines = [str(FileLatency(**found))]
+    if found["this_cpu_saves"] is not None:
+        lines.append(
+            f"hint: laid out for this CPU the file takes {found['this_cpu_ms']:.2f} ms, "
+            f"{found['this_cpu_saves']:.0%} less: --target this-cpu, for onnxruntime on CPUs like "
+            "this one alone"
+        )
+    return lines if found["warning"] is None else [*lines, f"note: {found['warning']}"]

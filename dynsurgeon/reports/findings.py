@@ -47,10 +47,9 @@ def parity(found: Mapping[str, Any]) -> str:
     return f"At conversion, outputs {_apart(found)} (tolerance {found['tolerance']:g})"
 
 
-def costs(found: Mapping[str, Any]) -> str:
-    """Say by how much the network grew."""
+def costs(found: Mapping[str, Any], latency: Mapping[str, Any] | None = None) -> str:
+    """Say by how much the network grew, and what its file takes."""
     parts = [_times(found, "params", "the parameters"), _times(found, "macs", "the multiply-adds")]
-    latency = found.get("latency")
     if latency:
         parts.append(f"{latency['ratio']:.2f} times the latency")
     kept = [part for part in parts if part]

@@ -98,6 +98,7 @@ def _view(contents: Contents) -> dict[str, Any]:
         "static": _count(rows, ""),
         "measured": any(row.adds_ms is not None for row in rows),
         "costs": cost_rows(contents.receipt),
+        "latency": file_latency(contents.receipt),
         "parity": parity,
         "parity_plot": charts.parity_plot(rows, parity["tolerance"]) if parity else None,
         "training": training,
@@ -122,8 +123,10 @@ def cost_rows(receipt: Mapping[str, Any]) -> list[tuple[str, str, str, float, fl
         before, after = costs.get(f"{key}_before"), costs.get(f"{key}_after")
         if before is not None and after is not None:
             found.append((name, before, after, human(before), human(after)))
+    latency = file_latency(receipt)
+    batch = latency.get("batch", 1) if latency else 1
     for name, times in (
-        ("onnxruntime, batch 1", costs.get("latency")),
+        (f"onnxruntime, batch {batch}", latency),
         ("PyTorch, batch 1", training.get("cost")),
     ):
         if times:
@@ -133,6 +136,13 @@ def cost_rows(receipt: Mapping[str, Any]) -> list[tuple[str, str, str, float, fl
         (name, was, now, _share(before, after), _share(after, before))
         for name, before, after, was, now in found
     ]
+
+
+def file_latency(receipt: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what the file takes in onnxruntime: as it was timed, or else as it was planned."""
+    costs, file = receipt.get("costs") or {}, receipt.get("onnx") or {}
+    found = file.get("latency") or costs.get("latency")
+    return dict(found) if found else None
 
 
 def _share(value: float, other: float) -> float:

@@ -19,10 +19,12 @@ from dynsurgeon.proof.receipt import Receipt
 from dynsurgeon.running.inputs import Inputs, as_inputs
 from dynsurgeon.storage import save
 from dynsurgeon.surgery.decide.planned import Plan
+from dynsurgeon.timing.noise import others_load
 from dynsurgeon.training.report import AttentionReport
 from dynsurgeon.workflow.agreement import count_initializers, top1_agreement
 from dynsurgeon.workflow.directory import ONNX, staged_directory
 from dynsurgeon.workflow.export_settings import ExportSettings
+from dynsurgeon.workflow.latency import FileLatency, measure_latency
 from dynsurgeon.workflow.receipt import Document, costs, versions, write_receipt
 
 Step = Callable[[str], None]
@@ -65,6 +67,7 @@ def convert_to_directory(
     calibrate: Calibrate | None = None,
     origin: Mapping[str, Any] | None = None,
     metadata: Mapping[str, str] | None = None,
+    latency: bool = True,
     force: bool = False,
     progress: Step | None = None,
 ) -> Conversion:
@@ -87,6 +90,7 @@ def convert_to_directory(
         origin: How the static model is built, kept in the recipe (JSON values). With the keys
             ``model``, ``arguments`` and ``input_size`` the command line can load the directory.
         metadata: What the ONNX file says of itself, as `export_onnx` takes it.
+        latency: Time the ONNX file beside the static network's, for some seconds.
         force: Replace what an earlier run left there.
         progress: Is told what is being done.
 
@@ -111,6 +115,7 @@ def convert_to_directory(
             calibrate=calibrate,
             origin=origin,
             metadata=metadata,
+            latency=latency,
             progress=progress,
         )
     file = None if done.export is None else replace(done.export, path=target / ONNX)
@@ -127,10 +132,11 @@ def convert_into(
     calibrate: Calibrate | None = None,
     origin: Mapping[str, Any] | None = None,
     metadata: Mapping[str, str] | None = None,
+    latency: bool = True,
     progress: Step | None = None,
 ) -> Conversion:
     """Do the work of `convert_to_directory` in a directory that is there."""
-    step = progress or (lambda what: None)
+    step, load = progress or (lambda what: None), others_load()
     step("planning" if config.latency_budget is None else "planning, and measuring each site")
     plan = make_plan(model, inputs, config)
     step(f"converting {len(plan.converted)} sites")
@@ -149,6 +155,10 @@ def convert_into(
     if export is not None:
         step("exporting to ONNX, and verifying in onnxruntime")
         result = export_with(export, dynamic, directory / ONNX, inputs, metadata)
+    measured: FileLatency | str | None = None
+    if result is not None and latency:
+        step("timing the file beside the static network's")
+        measured = measure_latency(model, result, inputs, load)
     step("counting agreements")
     document: Document = {
         "format": 1,
@@ -158,7 +168,7 @@ def convert_into(
         "sites": [site.to_dict() for site in plan.sites],
         "calibration": None if attention is None else attention.to_dict(),
         "torch": receipt.to_dict(),
-        "onnx": None if result is None else export_document(result),
+        "onnx": None if result is None else {**export_document(result), **_told(measured)},
         "agreement": top1_agreement(
             model,
             dynamic,
@@ -171,6 +181,13 @@ def convert_into(
     }
     write_receipt(directory, document)
     return Conversion(directory, plan, dynamic, receipt, result, attention, document)
+
+
+def _told(measured: FileLatency | str | None) -> Document:
+    """Return what a receipt says of a file's latency, under the file: another one has another."""
+    if isinstance(measured, FileLatency):
+        return {"latency": measured.to_dict()}
+    return {"latency": None} if measured is None else {"latency": None, "latency_note": measured}
 
 
 def export_with(
