@@ -7,12 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 import torch
+from native_cpu import in_plain_operators
 from nets import TinyNet, perturb_
 from shared_traces import share_equal_traces
 from surgery_nets import images
+from test_native_guard import guarded
 from torch import nn
 
 import dynsurgeon as ds
@@ -207,3 +210,11 @@ def test_a_row_by_hand() -> None:
     assert found["ratio"] == found["paired_ratio"] == 1.5
     assert found["least_ratio"] == 2.0
     assert found["dynamic"]["median_ms"] == 3000.0
+
+
+def test_a_file_for_another_cpu_says_so(tmp_path: Path) -> None:
+    ir.save(in_plain_operators(guarded(16), 8), tmp_path / "m.onnx")
+    twins = Twins(nn.ReLU(), nn.ReLU(), tmp_path, file=tmp_path / "m.onnx")
+    x = Inputs(torch.randn(2, 3))
+    with pytest.raises(ds.UnsupportedModelError, match=r"MachineError: .* was laid out for CPUs"):
+        bench(twins, x, engines=["onnxruntime"], batches=[2], rounds=1)

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from export_nets import DynamicNet, perturbed
+from native_cpu import in_plain_operators
+from test_native_guard import guarded
 from torch import Tensor, nn
 
-from dynsurgeon.errors import StorageError
+from dynsurgeon.errors import MachineError, StorageError
 from dynsurgeon.export import export_onnx, verify_onnx
 
 
@@ -108,3 +111,12 @@ def test_a_file_of_another_model_is_named(x: Tensor, tmp_path: Path) -> None:
     export_onnx(nn.Linear(4, 2), path, torch.randn(2, 4))
     with pytest.raises(StorageError, match="of another model"):
         verify_onnx(DynamicNet(), path, x)
+
+
+def test_a_file_for_another_cpu_is_told_from_a_damaged_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ir.save(in_plain_operators(guarded(16), 8), tmp_path / "m.onnx")
+    with pytest.raises(MachineError, match="laid out for CPUs with other blocks of channels"):
+        verify_onnx(nn.ReLU(), tmp_path / "m.onnx", torch.randn(2, 3))
+    assert capfd.readouterr().err == ""  # onnxruntime logs nothing beside

@@ -11,6 +11,7 @@ import torch
 
 from dynsurgeon.bench.engines import DEFAULT_ENGINES, DYNAMIC, ENGINES, STATIC, Twins
 from dynsurgeon.errors import ConfigError, UnsupportedModelError, suggest
+from dynsurgeon.form_names import other_cpu
 from dynsurgeon.messages import first_line
 from dynsurgeon.running.fresh import fresh_inputs
 from dynsurgeon.running.inputs import Inputs
@@ -117,5 +118,6 @@ def _row(
         raise
     except Exception as error:
         # A compiler that is missing, an operator that can't be exported: the other rows stand.
-        return BenchRow(engine, batch, threads, {}, problem=first_line(error, named=True))
+        problem = other_cpu(error, twins.file or "the file") or error
+        return BenchRow(engine, batch, threads, {}, problem=first_line(problem, named=True))
     return BenchRow(engine, batch, threads, timings)

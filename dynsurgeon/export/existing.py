@@ -11,6 +11,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from dynsurgeon.deploy.facts import BANK_KEY, FORM_KEY, PRECISION_KEY, TARGET_KEY
 from dynsurgeon.errors import ExportError, StorageError
 from dynsurgeon.export.cases import make_cases
 from dynsurgeon.export.elsewhere import prove_in
@@ -19,8 +20,8 @@ from dynsurgeon.export.signature import spatial_axes, tensors
 from dynsurgeon.export.target import EXPORT_FORMS, Target
 from dynsurgeon.export.trial import Trial
 from dynsurgeon.export.verify import check_file
-from dynsurgeon.export.write import BANK_KEY, FORM_KEY, PRECISION_KEY, STORED, TARGET_KEY
-from dynsurgeon.form_names import Rounding, rounding_name
+from dynsurgeon.export.write import STORED
+from dynsurgeon.form_names import Rounding, other_cpu, rounding_name
 from dynsurgeon.messages import first_line
 from dynsurgeon.running.inputs import Inputs, as_inputs
 from dynsurgeon.running.run import preserved
@@ -53,6 +54,7 @@ def verify_onnx(
         ConfigError: A runtime is unknown, or not installed.
         RuntimeRefusalError: A runtime can't load or run the file.
         StorageError: The file is missing or damaged, or takes other inputs than the model.
+        MachineError: It was laid out for another CPU.
     """
     path, inputs = Path(path), as_inputs(example_inputs)
     proving = find_runtimes(runtimes)
@@ -67,7 +69,8 @@ def verify_onnx(
             trial = Trial("", path, {}, rounding)
             checks = trial.run(model, cases)
         except ExportError as error:
-            raise StorageError(f"{path} is damaged or of another model: {error}") from error
+            damaged = StorageError(f"{path} is damaged or of another model: {error}")
+            raise (other_cpu(error, path) or damaged) from error
         proofs = [prove_in(runtime, [trial], model, cases, target) for runtime in proving]
     return ExportResult(
         path=path,

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from dynsurgeon.runtimes.contract import Runtime
 
-ERRORS_ONLY = 3
+FATAL_ONLY = 4
+"""Level of onnxruntime's log: an error is raised, and need not be printed too."""
 
 SPINNING_STOP = "session.force_spinning_stop"
 """An idle session's threads go on spinning for a while, and would take the cores of the session
@@ -45,7 +46,7 @@ class Session:
         rewritten: Path | None = None,
     ) -> None:
         options = ort.SessionOptions()
-        options.log_severity_level = ERRORS_ONLY
+        options.log_severity_level = FATAL_ONLY
         options.intra_op_num_threads = torch.get_num_threads() if threads is None else threads
         options.inter_op_num_threads = 1
         if not optimized:
