@@ -8,7 +8,7 @@ That is a DY-ReLU as files of standard operators hold it. `export` writes the co
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -126,7 +126,7 @@ class _Writer:
     def _convolved(self, part: str, slope: ir.Value, offset: ir.Value) -> ir.Value:
         kernel = self._reshaped(f"{part}/kernel", slope, self.channels, 1, 1, 1)
         bias = self._reshaped(f"{part}/bias", offset, self.channels)
-        geometry = {"group": self.channels, "kernel_shape": [1, 1]}
+        geometry: dict[str, Any] = {"group": self.channels, "kernel_shape": [1, 1]}
         return self._op("Conv", part, self.x, kernel, bias, **geometry)
 
     def _reshaped(self, part: str, value: ir.Value, *sizes: int) -> ir.Value:
@@ -135,7 +135,7 @@ class _Writer:
         found.shape = ir.Shape(sizes)
         return found
 
-    def _op(self, operator: str, part: str, *inputs: ir.Value, **attributes: object) -> ir.Value:
+    def _op(self, operator: str, part: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
         node = ir.node(operator, inputs, attributes, name=f"{self.node.name}/{part}/{operator}")
         node.outputs[0].name, node.outputs[0].type = f"{node.name}_output", self.x.type
         self.graph.insert_before(self.node, node)
