@@ -1,20 +1,15 @@
-"""Tables on stdout, progress and notes on stderr; plain text where no terminal listens."""
+"""Tables and JSON on stdout; plain text where no terminal listens."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
 from rich import box
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
-
-Step = Callable[[str], None]
-"""Says what is being done now."""
 
 PIPED_WIDTH = 1000
 """Columns where no terminal sets a limit: nothing is wrapped or cut for a program that reads."""
@@ -52,19 +47,3 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str
     for row in cells:
         table.add_row(*(cell.replace("[", r"\[") for cell in row))
     console().print(table)
-
-
-@contextmanager
-def steps() -> Iterator[Step]:
-    """Show what is being done, and for how long, while the block runs; in a terminal alone.
-
-    What libraries print meanwhile goes to stderr, so that stdout holds the result and nothing else.
-    """
-    with redirect_stdout(sys.stderr):
-        if not sys.stderr.isatty():
-            yield lambda what: None
-            return
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("starting")
-            yield lambda what: progress.update(task, description=what)

@@ -112,6 +112,8 @@ def cli(
 ) -> CommandLine:
     """The command line, in an empty working directory with a tiny network's ``net.py``."""
     monkeypatch.chdir(tmp_path)
+    # On a busy machine a command may take ten seconds, and say so on stderr.
+    monkeypatch.setattr("dynsurgeon.cli.progress.EVERY", 600.0)
     share_equal_traces(monkeypatch)  # many commands write that network
     # Nor is each file timed; `test_latency` has it done.
     monkeypatch.setattr(conversion, "measure_latency", lambda *arguments: None)

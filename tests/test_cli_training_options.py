@@ -11,7 +11,7 @@ import pytest
 from cli_helpers import CommandLine, cli
 
 import dynsurgeon as ds
-from dynsurgeon.cli.options.training import DataOptions, RecipeOptions, RunOptions
+from dynsurgeon.cli.options.training import DataOptions, Log, RecipeOptions, RunOptions
 from dynsurgeon.cli.work import finetuning
 from dynsurgeon.cli.work.finetuning import settings_of
 from dynsurgeon.training.finetune.settings import FinetuneSettings
@@ -28,7 +28,8 @@ def other_value(group: type[Any], option: Field[Any]) -> Any:
     default: Any = option.default
     if default is None:
         kind = get_args(get_type_hints(group)[option.name])[0]
-        return {bool: True, float: 0.5, int: 3, str: "x", list[str]: ["bank"]}[kind]
+        values = {bool: True, float: 0.5, int: 3, str: "x", list[str]: ["bank"]}
+        return (values | {list[Log]: [Log.CSV]})[kind]
     if isinstance(default, bool):
         return not default
     if isinstance(default, StrEnum):

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from dynsurgeon.cli.work.training_progress import Pace, ProgressLines, duration, training_progress
+from dynsurgeon.cli.progress import duration
+from dynsurgeon.cli.work.training_progress import Pace, ProgressLines, training_progress
 from dynsurgeon.training.finetune.listener import Listener, Setup
 from dynsurgeon.training.finetune.results import Epoch, RateProbe, Score
 from dynsurgeon.training.report import AttentionReport
@@ -110,8 +111,10 @@ def test_what_takes_long_is_told_while_it_goes_on(capsys: pytest.CaptureFixture[
             clock.now += seconds
             lines.work("evaluation", done, total)
     assert capsys.readouterr().err.splitlines() == [
-        "evaluation: 2 of 30, 2 s", "evaluation: 12 of 30, 12 s", "evaluation: 22 of 30, 22 s"
-    ]  # fmt: skip
+        "evaluation: 2 of 30, 1.0 a second, 28 s left",
+        "evaluation: 12 of 30, 1.0 a second, 18 s left",
+        "evaluation: 22 of 30, 1.0 a second, 8 s left",
+    ]
 
 
 def test_an_evaluation_does_not_slow_the_pace() -> None:

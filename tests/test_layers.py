@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = {"dynsurgeon": ROOT / "dynsurgeon", "dynsurgeon.cli": ROOT / "cli"}
 
 ROOMS = (
-    *("errors", "messages", "html_table", "checks", "form_names", "settings", "compat"),
+    *("errors", "messages", "progress", "html_table", "checks", "form_names", "settings", "compat"),
     *("operators.forms", "operators.contract"),  # what a dynamic layer is, whichever it is
     *("registry", "overrides", "config", "recipe", "files"),  # plain values, as the first are
     *("graphs", "deploy"),  # without PyTorch
@@ -23,7 +23,7 @@ ROOMS = (
     *("bench", "training", "training.finetune", "quantization", "workflow"),
     *("inspection", "reports"),
     "__init__",
-    *("cli.render", "cli.output", "cli.options", "cli.work", "cli.commands", "cli"),
+    *("cli.progress", "cli.render", "cli.output", "cli.options", "cli.work", "cli.commands", "cli"),
     "__main__",
 )
 """The order: a room may import those before it, and itself."""

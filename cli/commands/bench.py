@@ -13,7 +13,8 @@ from ..options.bench import BenchModelOptions, TimingOptions
 from ..options.budget import BudgetOptions
 from ..options.settings import surgery_config
 from ..options.shared import Callable, Json, SurgeryOptions
-from ..render import print_json, print_table, say, steps
+from ..progress import steps
+from ..render import print_json, print_table, say
 
 EXAMPLES = (
     "dynsurgeon bench resnet18-dynamic --threads 2",

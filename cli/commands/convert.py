@@ -15,7 +15,8 @@ from ..options.settings import surgery_config
 from ..options.shared import Force, Json, ModelOptions, OnnxOptions, Report, SurgeryOptions
 from ..options.training import Normalize
 from ..output import check_free, default_directory, staged_directory
-from ..render import print_json, say, steps
+from ..progress import steps
+from ..render import print_json, say
 
 EXAMPLES = (
     "dynsurgeon convert resnet18",
@@ -71,7 +72,7 @@ def run(
     config = surgery_config(surgery, model.seed, budget, given)
     directory = output or default_directory(model.model)
     check_free(directory, force=force)
-    with staged_directory(directory, force=force) as staging, steps() as step:
+    with steps() as step:
         from ..work.conversion import (  # imports torch, which takes seconds
             Calibration,
             convert_named,
@@ -80,18 +81,19 @@ def run(
 
         if report:
             require_jinja2()
-
-        document = convert_named(
-            staging,
-            model,
-            config,
-            None if no_onnx else onnx,
-            step,
-            calibration=None if calibrate is None else Calibration(calibrate, normalize),
-            latency=latency,
-        )
-    if report:
-        report_directory(directory)
+        with staged_directory(directory, force=force) as staging:
+            document = convert_named(
+                staging,
+                model,
+                config,
+                None if no_onnx else onnx,
+                step,
+                calibration=None if calibrate is None else Calibration(calibrate, normalize),
+                latency=latency,
+            )
+        if report:
+            step("writing the report")
+            report_directory(directory)
     if json:
         print_json({**document, "directory": str(directory)})
         return

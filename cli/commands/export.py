@@ -12,7 +12,8 @@ from dynsurgeon.errors import ConfigError, StorageError
 from ..options.shared import Callable, Directory, Force, Json, OnnxOptions
 from ..options.training import Normalize
 from ..output import ONNX
-from ..render import print_json, say, steps
+from ..progress import steps
+from ..render import print_json, say
 from ..work.onnx_report import told
 
 EXAMPLES = (

@@ -9,7 +9,9 @@ from typer import Option
 
 from ..options.shared import Callable, Directory, Force, Json, Report
 from ..options.training import DataOptions, RecipeOptions, RunOptions
-from ..render import print_json
+from ..output import LOGS
+from ..progress import steps
+from ..render import print_json, say
 from ..work.finetuning import (
     default_output,
     finetune_directory,
@@ -18,7 +20,7 @@ from ..work.finetuning import (
     settings_of,
 )
 from ..work.training_progress import training_progress
-from ..work.training_report import print_result
+from ..work.training_report import log_lines, print_result
 
 Quiet = Annotated[
     bool, Option("--quiet", "-q", help="Say nothing while it runs; --json implies it.")
@@ -27,6 +29,7 @@ EXAMPLES = (
     "dynsurgeon finetune resnet18-dynamic --data photos --reset-head auto --baseline",
     "dynsurgeon finetune mynet-dynamic --model net.py:build --data fashion-mnist --epochs 18",
     "dynsurgeon finetune resnet18-dynamic --data photos --resume",
+    "dynsurgeon finetune resnet18-dynamic --data photos --log csv --log tensorboard",
     "dynsurgeon finetune resnet18-dynamic --data photos --lr 0.01 --attention-factor 0.1",
     "dynsurgeon finetune resnet18-dynamic --data photos --lr auto --baseline",
     "torchrun --nproc-per-node 4 -m dynsurgeon finetune resnet18-dynamic --data photos "
@@ -79,8 +82,12 @@ def run(
     if report:
         from ..work.reporting import report_directory
 
-        report_directory(target)
+        with steps() as step:
+            step("writing the report")
+            report_directory(target)
     if json:
         print_json({**document, "directory": str(target)})
         return
     print_result(document, target)
+    for line in log_lines(settings.log, target / LOGS):
+        say(line)

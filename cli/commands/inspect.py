@@ -9,7 +9,8 @@ from typer import Option
 
 from ..options.shared import Callable, Directory, Json
 from ..options.training import Normalize
-from ..render import print_json, print_table, say, steps
+from ..progress import steps
+from ..render import print_json, print_table, say
 
 EXAMPLES = (
     "dynsurgeon inspect resnet18-dynamic-finetuned --images photos",

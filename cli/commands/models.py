@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from ..render import print_json, print_table, say, steps
+from ..progress import steps
+from ..render import print_json, print_table, say
 
 EXAMPLES = (
     "dynsurgeon models",

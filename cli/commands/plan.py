@@ -12,7 +12,8 @@ import dynsurgeon as ds
 from ..options.budget import BUDGET, BudgetOptions
 from ..options.settings import surgery_config
 from ..options.shared import Json, ModelOptions, SurgeryOptions
-from ..render import print_json, print_table, say, steps
+from ..progress import steps
+from ..render import print_json, print_table, say
 
 EXAMPLES = (
     "dynsurgeon plan resnet18 --weights random",
@@ -46,8 +47,8 @@ def run(
     with steps() as step:
         from ..work.loading import load_subject  # imports torch, which takes seconds
 
-        step(f"building {model.model}")
-        subject = load_subject(model)
+        with step.aside(f"building {model.model}"):
+            subject = load_subject(model)
         step("planning" if config.latency_budget is None else "planning, and measuring each site")
         plan = ds.plan(subject.model, subject.inputs, config)
     if json:

@@ -12,7 +12,8 @@ from dynsurgeon.errors import StorageError
 from ..options.shared import Callable, Directory, Force, Json
 from ..options.training import Normalize
 from ..output import INT8
-from ..render import print_json, say, steps
+from ..progress import steps
+from ..render import print_json, say
 from ..work.quantization_report import told
 
 EXAMPLES = (

@@ -8,7 +8,8 @@ from typing import Annotated
 from typer import Option
 
 from ..options.shared import Directory, Json
-from ..render import print_json, say, steps
+from ..progress import steps
+from ..render import print_json, say
 
 EXAMPLES = (
     "dynsurgeon report resnet18-dynamic",

@@ -6,7 +6,8 @@ from typing import Any
 
 from ..options.shared import Callable, Directory, Json, Runtimes
 from ..output import ONNX
-from ..render import print_json, print_table, say, steps
+from ..progress import steps
+from ..render import print_json, print_table, say
 from ..work.onnx_report import proofs
 
 EXAMPLES = (

@@ -28,6 +28,13 @@ class Optimizer(StrEnum):
     ADAMW = "adamw"
 
 
+class Log(StrEnum):
+    """What a run's numbers are written for."""
+
+    CSV = "csv"
+    TENSORBOARD = "tensorboard"
+
+
 class Precision(StrEnum):
     """Precisions on the command line."""
 
@@ -264,6 +271,15 @@ class RunOptions:
             rich_help_panel=MACHINE,
         ),
     ] = 0
+    log: Annotated[
+        list[Log] | None,
+        Option(
+            help="Write the numbers of each step and epoch into DIR/logs: as CSV, for TensorBoard "
+            "(extra tensorboard), or both, given twice.",
+            rich_help_panel=MACHINE,
+            show_default=False,
+        ),
+    ] = None
     precision: Annotated[Precision, Option(help="Mixed precision.", rich_help_panel=MACHINE)] = (
         Precision.NO
     )

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from dynsurgeon import deploy
 from dynsurgeon.errors import DataError
+from dynsurgeon.progress import counted
 from dynsurgeon.running.run import preserved
 from dynsurgeon.training.finetune.data import load_unlabelled
 
@@ -41,7 +42,7 @@ def agreement_on(images: Dataset[Any], subject: Subject, path: Path) -> dict[str
     network = deploy.load(path)
     count, hits, widest, largest = 0, 0, 0.0, 1e-30
     with preserved(subject.model, "eval"):
-        for inputs, _ in DataLoader(images, batch_size=BATCH):
+        for inputs, _ in counted(DataLoader(images, batch_size=BATCH), "batches"):
             scores = subject.model(inputs)
             if not isinstance(scores, torch.Tensor) or scores.dim() != 2:
                 raise DataError("answers are compared of classifiers, whose output is (N, classes)")

@@ -19,14 +19,14 @@ from dynsurgeon.workflow.receipt import versions
 
 from ..options.bench import BenchModelOptions, TimingOptions
 from ..output import ONNX
-from ..render import Step
+from ..progress import Steps
 from .loading import Subject, load_subject, reload_twins
 
 Document = dict[str, Any]
 
 
 def bench_directory(
-    directory: Path, spec: str | None, timing: TimingOptions, step: Step
+    directory: Path, spec: str | None, timing: TimingOptions, step: Steps
 ) -> Document:
     """Time the network that `directory` holds beside the static one that it was made from.
 
@@ -45,7 +45,7 @@ def bench_directory(
 
 
 def bench_model(
-    options: BenchModelOptions, config: SurgeryConfig, timing: TimingOptions, step: Step
+    options: BenchModelOptions, config: SurgeryConfig, timing: TimingOptions, step: Steps
 ) -> Document:
     """Convert the model that the options name, and time what comes of it beside it.
 
@@ -53,8 +53,8 @@ def bench_model(
         SurgeryError: Whatever stands in the way.
     """
     load = others_load()
-    step(f"building {options.model}")
-    static = load_subject(options)
+    with step.aside(f"building {options.model}"):
+        static = load_subject(options)
     step("converting")
     dynamic = ds.convert(static.model, static.inputs, config)
     subject = Subject(dynamic, static.inputs, static.origin)
@@ -68,7 +68,7 @@ def _document(
     static: nn.Module,
     subject: Subject,
     timing: TimingOptions,
-    step: Step,
+    step: Steps,
     load: float | None,
     file: Path | None,
 ) -> Document:

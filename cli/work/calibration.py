@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Subset
 
 import dynsurgeon as ds
 from dynsurgeon.errors import DataError
+from dynsurgeon.progress import counted
 from dynsurgeon.training.finetune.calibration import BATCH, SAMPLES
 from dynsurgeon.training.finetune.data import load_unlabelled
 
@@ -32,7 +33,8 @@ def calibrate_on(
     spaced = range(0, len(images), -(-len(images) // SAMPLES))
 
     def batches() -> Iterator[Tensor]:
-        for pictures, _ in DataLoader(Subset(images, spaced), batch_size=BATCH):
+        loader = DataLoader(Subset(images, spaced), batch_size=BATCH)
+        for pictures, _ in counted(loader, "batches"):
             yield pictures
 
     try:

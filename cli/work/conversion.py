@@ -17,7 +17,7 @@ from dynsurgeon.errors import ExportError
 from dynsurgeon.workflow.conversion import INSTEAD, convert_into, export_document, export_with
 
 from ..options.shared import ModelOptions, OnnxOptions
-from ..render import Step
+from ..progress import Steps
 from .loading import Subject, load_subject
 from .normalization import facts_of
 
@@ -37,7 +37,7 @@ class Calibration:
     normalize: str = "auto"
 
     def apply(
-        self, dynamic: nn.Module, *, subject: Subject, seed: int, step: Step
+        self, dynamic: nn.Module, *, subject: Subject, seed: int, step: Steps
     ) -> ds.AttentionReport:
         """Fit the attention of `dynamic`."""
         from .calibration import calibrate_on
@@ -51,7 +51,7 @@ def convert_named(
     options: ModelOptions,
     config: SurgeryConfig,
     onnx: OnnxOptions | None,
-    step: Step,
+    step: Steps,
     *,
     calibration: Calibration | None = None,
     latency: bool = True,
@@ -65,8 +65,8 @@ def convert_named(
         SurgeryError: Whatever stands in the way, or a parity that fails.
     """
     settings = None if onnx is None else export_settings(onnx)
-    step(f"building {options.model}")
-    subject = load_subject(options)
+    with step.aside(f"building {options.model}"):
+        subject = load_subject(options)
     calibrate = None
     if calibration is not None:
         calibrate = partial(calibration.apply, subject=subject, seed=config.seed, step=step)

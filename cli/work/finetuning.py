@@ -17,6 +17,7 @@ from ..options.training import DataOptions, RecipeOptions, RunOptions
 from ..output import (
     CHECKPOINTS,
     INSPECTION,
+    LOGS,
     ONNX,
     RECEIPT,
     RECIPE,
@@ -67,7 +68,8 @@ def prepare_output(directory: Path, *, resume: bool, force: bool) -> None:
             "start over, or another --output"
         )
     check_free(directory, force=force)
-    shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
+    for earlier in (CHECKPOINTS, LOGS):
+        shutil.rmtree(directory / earlier, ignore_errors=True)
 
 
 def _sweep(directory: Path) -> None:
@@ -117,6 +119,7 @@ def finetune_directory(
         images,
         settings,
         checkpoints=target / CHECKPOINTS,
+        logs=target / LOGS,
         resume=resume,
         listener=listener,
     )
@@ -139,6 +142,7 @@ def settings_of(recipe: RecipeOptions, machine: RunOptions) -> FinetuneSettings:
     values["calibrate"] = "auto" if recipe.calibrate is None else recipe.calibrate
     values["freeze"] = tuple(recipe.freeze or ())
     values["lr"] = _rate(recipe.lr)
+    values["log"] = tuple(name.value for name in machine.log or ())
     values["optimizer"], values["precision"] = recipe.optimizer.value, machine.precision.value
     del values["resume"]
     return FinetuneSettings(**values)

@@ -13,12 +13,13 @@ from torch.utils.data import DataLoader, Subset
 import dynsurgeon as ds
 from dynsurgeon.errors import DataError, StorageError
 from dynsurgeon.files import staged_folder
+from dynsurgeon.progress import counted
 from dynsurgeon.reports.inspection import require_matplotlib, write_inspection
 from dynsurgeon.training.finetune.data import Transformed, load_unlabelled
 from dynsurgeon.training.finetune.pictures import Pictures
 
 from ..output import INSPECTION
-from ..render import Step
+from ..progress import Steps
 from .loading import Subject, reload_subject
 from .normalization import statistics_of
 
@@ -48,7 +49,7 @@ def inspect_directory(
     normalize: str,
     samples: int,
     pictures: int,
-    step: Step,
+    step: Steps,
 ) -> Inspected:
     """Run the network in a directory on images, and write what its sites do with them.
 
@@ -103,7 +104,7 @@ def _classes(images: Transformed, folder: Path) -> tuple[list[int], tuple[str, .
 
 def _batches(images: Subset[Any], labels: list[int]) -> Iterator[Any]:
     done = 0
-    for pictures, _ in DataLoader(images, batch_size=BATCH):
+    for pictures, _ in counted(DataLoader(images, batch_size=BATCH), "batches"):
         yield pictures, torch.tensor(labels[done : done + len(pictures)])
         done += len(pictures)
 

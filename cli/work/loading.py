@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,8 @@ def load_subject(options: ModelOptions) -> Subject:
     size = parse_size(options.input_size)
     seed = options.seed or 0
     torch.manual_seed(seed)
-    model = build_model(options.model, options.weights, arguments).eval()
+    bar = sys.stderr.isatty()
+    model = build_model(options.model, options.weights, arguments, progress=bar).eval()
     size = size or default_input_size(options.model, model)
     origin = {
         "model": options.model,

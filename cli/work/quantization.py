@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 import dynsurgeon as ds
 from dynsurgeon.errors import DataError, UnsupportedModelError
 from dynsurgeon.export.existing import batch_of
+from dynsurgeon.progress import counted
 from dynsurgeon.training.finetune.data import load_images, load_unlabelled
 from dynsurgeon.training.finetune.head import count_classes
 
@@ -119,7 +120,7 @@ def _places(length: int, count: int) -> Sequence[int]:
 
 
 def _batches(images: Dataset[Any]) -> Iterator[tuple[Tensor, Tensor]]:
-    yield from DataLoader(images, batch_size=BATCH)
+    yield from counted(DataLoader(images, batch_size=BATCH), "batches")
 
 
 def _test_batches(images: _Images) -> Batches:

@@ -13,14 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dynsurgeon.training.finetune.listener import Listener, Setup
 
+from ..progress import EVERY, duration, pace
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from dynsurgeon.training.finetune.results import Epoch, RateProbe, Score
     from dynsurgeon.training.report import AttentionReport
-
-EVERY = 10.0
-"""Seconds between lines about steps, where there is no bar."""
 
 LONG = 2.0
 """Seconds after which what goes on between the steps is told."""
@@ -121,7 +120,7 @@ class ProgressLines(Listener):
             self._move(self.progress, what, done, total)
         elif done and (now - self.told if self.announced else now - self.begun) >= self._patience():
             self.told, self.announced = now, True
-            self._print(f"{what}: {done} of {total}, {now - self.begun:.0f} s")
+            self._print(f"{what}: {done} of {total}{pace(done, total, now - self.begun)}")
 
     def _patience(self) -> float:
         return EVERY if self.announced else LONG
@@ -130,7 +129,8 @@ class ProgressLines(Listener):
         if done == 0 and self.side is None:
             self.side = progress.add_task(what, total=total)
         elif self.side is not None:
-            progress.update(self.side, completed=done)
+            told = pace(done, total, self.clock() - self.begun)
+            progress.update(self.side, completed=done, description=f"{what}{told}")
         if done == total and self.side is not None:
             progress.remove_task(self.side)
             self.side = None
@@ -168,15 +168,6 @@ class Pace:
             keep = 0.5 ** ((now - self._since) / 20)
             self.rate = latest if self.rate is None else keep * self.rate + (1 - keep) * latest
         self._since, self._done = now, done
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words, such as ``"1 h 20 min"`` or ``"35 s"``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,14 @@ def print_result(document: Mapping[str, Any], directory: Path) -> None:
     for line in found["notes"]:
         say(f"note: {line}")
     say(f"wrote {directory}; next: dynsurgeon export {directory}")
+
+
+def log_lines(kinds: Sequence[str], folder: Path) -> Iterator[str]:
+    """Say where the numbers of each step and epoch lie."""
+    if "csv" in kinds:
+        yield f"every step and epoch: {folder / 'steps.csv'}, {folder / 'epochs.csv'}"
+    if "tensorboard" in kinds:
+        yield f"to look at the run: tensorboard --logdir {folder}"
 
 
 def result_rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:

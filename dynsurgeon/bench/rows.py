@@ -13,6 +13,7 @@ from dynsurgeon.bench.engines import DEFAULT_ENGINES, DYNAMIC, ENGINES, STATIC, 
 from dynsurgeon.errors import ConfigError, UnsupportedModelError, suggest
 from dynsurgeon.form_names import other_cpu
 from dynsurgeon.messages import first_line
+from dynsurgeon.progress import counted
 from dynsurgeon.running.fresh import fresh_inputs
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.snapshot import unchanged
@@ -90,7 +91,8 @@ def bench(
     if min((*batches, *threads, rounds)) < 1:
         raise ConfigError("batches, threads and rounds must be at least 1")
     rows = []
-    for engine, batch, count in product(engines, batches, threads):
+    combinations = list(product(engines, batches, threads))
+    for engine, batch, count in counted(combinations, "rows"):
         step(f"timing {engine} at batch {batch} with {count} threads")
         rows.append(_row(twins, inputs, engine, batch, count, rounds))
     if all(row.problem is not None for row in rows):

@@ -12,6 +12,7 @@ from dynsurgeon.budgets.knapsack import Option, broken, capacity, choose, total
 from dynsurgeon.budgets.meter import Meter, OnnxMeter
 from dynsurgeon.budgets.search import Chosen, Search, capacity_of
 from dynsurgeon.errors import NoSiteError
+from dynsurgeon.progress import counted
 from dynsurgeon.running.copying import copy_of
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.surgery.cut.apply import apply_recipe
@@ -83,7 +84,7 @@ class _Fit:
     def _all_options(self) -> list[Option]:
         options: list[Option] = []
         feeding = 0
-        for candidate in self.draft.candidates:
+        for candidate in counted(self.draft.candidates, "sites"):
             if candidate.is_convolution:
                 feeding = self.draft.cost_now(candidate).macs
             if candidate.reason is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from dynsurgeon.budgets.knapsack import Option
 from dynsurgeon.errors import NoSiteError
+from dynsurgeon.progress import counted
 from dynsurgeon.surgery.decide.rows import Latency
 
 ATTEMPTS, STEPS = 6, 30
@@ -74,7 +75,7 @@ class Search:
             NoSiteError: No choice was within the budget.
         """
         low, high, spend = 0.0, float("inf"), AIM * self.allowance
-        for _ in range(STEPS):
+        for _ in counted(range(STEPS), "networks at most"):
             found = self._try(spend)
             if found is None:
                 break

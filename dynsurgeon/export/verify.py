@@ -17,6 +17,7 @@ from dynsurgeon.export.running import State, run
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.form_names import Rounding
 from dynsurgeon.messages import first_line
+from dynsurgeon.progress import counted
 from dynsurgeon.running.differences import FAR, Tolerance, difference, is_within
 from dynsurgeon.runtimes.contract import LoadedFile
 
@@ -91,7 +92,8 @@ def compare(
         ExportError: The runtime can't run the file on a case.
     """
     checks = []
-    for case, outputs in zip(cases, expected, strict=True):
+    pairs = list(zip(cases, expected, strict=True))
+    for case, outputs in counted(pairs, "cases"):
         try:
             found = session.run(tensors(case.inputs))
         except RuntimeRefusalError:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.messages import first_line
+from dynsurgeon.progress import counted
 from dynsurgeon.recipe import Recipe
 from dynsurgeon.running.blame import model_failure
 from dynsurgeon.running.differences import (
@@ -63,7 +64,7 @@ def compare_models(
         ConfigError: The model does not run on these inputs in eval mode.
     """
     comparison = Comparison()
-    for mode in MODES:
+    for mode in counted(MODES, "modes"):
         runnable = _runnable_inputs(model, mode, inputs, seed, comparison)
         if runnable is not None:
             _compare_mode(model, dynamic, recipe, mode, runnable, seed, comparison)

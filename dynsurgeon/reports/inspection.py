@@ -10,6 +10,7 @@ from typing import Any
 
 from dynsurgeon.errors import ConfigError
 from dynsurgeon.inspection import Inspection, SiteInspection
+from dynsurgeon.progress import counted
 from dynsurgeon.reports.contents import FINDINGS
 from dynsurgeon.reports.thumbnails import Picture, data_uri, lit, thumbnail
 
@@ -57,7 +58,7 @@ def write_inspection(folder: Path, found: Inspection, picture: Picture, pictures
     from dynsurgeon.reports.drawing import draw_site
 
     drawn = 0
-    for number, site in enumerate(moving[:pictures], 1):
+    for number, site in enumerate(counted(moving[:pictures], "sites"), 1):
         stem = f"{number:02d}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', site.name)[:80]}"
         for kind, figure in draw_site(site, found, picture):
             figure.savefig(folder / f"{stem}-{kind}.png")

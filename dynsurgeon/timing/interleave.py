@@ -16,6 +16,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from dynsurgeon.errors import ConfigError
+from dynsurgeon.progress import counted
 
 Clock = Callable[[], float]
 
@@ -135,7 +136,7 @@ def interleaved(
             break
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     with _no_garbage_collection():
-        for index in range(rounds):
+        for index in counted(range(rounds), "rounds"):
             for name in _rotated(list(candidates), index):
                 seconds[name].append(_timed(candidates[name], clock))
             if is_over():

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dynsurgeon.checks import require_count, require_number, require_positive
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
 from dynsurgeon.operators import KernelMixture
+from dynsurgeon.progress import counted
 from dynsurgeon.recipe import mark_fitted
 from dynsurgeon.training.clusters import cluster, principal
 from dynsurgeon.training.feed import Batch
@@ -78,7 +79,7 @@ def calibrate(
             "statistics='running'"
         )
     notes, attention = [], {}
-    for name, conv in convolutions.items():
+    for name, conv in counted(convolutions.items(), "attentions"):
         if not (pieces := seen.pop(name)):
             continue
         if temperature is not None:

@@ -11,9 +11,10 @@ from dynsurgeon.errors import StorageError, SurgeryError
 from dynsurgeon.files import staged_folder
 
 RECIPE, TENSORS, ONNX, RECEIPT = "recipe.json", "model.safetensors", "model.onnx", "receipt.json"
-CHECKPOINTS, REPORT, INSPECTION = "checkpoints", "report.html", "inspection"
+CHECKPOINTS, LOGS, REPORT, INSPECTION = "checkpoints", "logs", "report.html", "inspection"
 INT8 = "model.int8.onnx"
-OURS = {RECIPE, TENSORS, ONNX, f"{ONNX}.data", RECEIPT, CHECKPOINTS, INT8, REPORT, INSPECTION}
+FILES = {RECIPE, TENSORS, ONNX, f"{ONNX}.data", RECEIPT, INT8, REPORT}
+OURS = FILES | {CHECKPOINTS, LOGS, INSPECTION}
 """What a directory written by `convert_to_directory`, or by the command line, holds."""
 
 

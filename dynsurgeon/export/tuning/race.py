@@ -20,6 +20,7 @@ from dynsurgeon.export.signature import tensors
 from dynsurgeon.export.target import Target
 from dynsurgeon.export.tuning.sites import Timer, Times
 from dynsurgeon.graphs.saving import data_path
+from dynsurgeon.progress import counted
 from dynsurgeon.runtimes.onnxruntime import timed_session
 from dynsurgeon.timing.interleave import interleaved
 from dynsurgeon.timing.store import TimeStore, times_file
@@ -61,7 +62,7 @@ def _jobs(
     jobs: dict[str, Job] = {}
     sites: dict[str, Times] = {}
     refusal: ExportError | None = None
-    for target in targets:
+    for target in counted(targets, "layouts"):
         try:
             job = trace(target)
         except ExportError as error:

@@ -13,6 +13,7 @@ import torch
 from dynsurgeon.export.forms import CONV_FORMS
 from dynsurgeon.export.forms.site import ConvSite, is_dynamic_conv
 from dynsurgeon.export.tuning.probe import probe_model
+from dynsurgeon.progress import counted
 from dynsurgeon.runtimes.onnxruntime import timed_session
 from dynsurgeon.timing.interleave import interleaved
 from dynsurgeon.timing.store import TimeStore
@@ -46,7 +47,7 @@ class Timer:
         nodes = [node for node in model.graph if is_dynamic_conv(node)]
         return {
             str(ConvSite.of(node).weight.name): self._times(node, forms)
-            for node in nodes
+            for node in counted(nodes, "convolutions")
             if _is_fixed(ConvSite.of(node))
         }
 

@@ -6,6 +6,7 @@ from collections import Counter
 
 from torch import fx, nn
 
+from dynsurgeon.progress import counted
 from dynsurgeon.recipe import OwnerRecipe
 from dynsurgeon.surgery.owners.functional import call_obstacle
 from dynsurgeon.surgery.owners.proxies import TraceRefusal
@@ -21,7 +22,7 @@ def trace_owners(model: nn.Module, candidates: list[Candidate], survey: Survey) 
     """Trace the owner of every candidate that needs it; set the reason where that fails."""
     traces: Traces = {}
     shared = survey.foreign_reads | _tied_parameters(model)
-    for owner, group in group_by_owner(candidates).items():
+    for owner, group in counted(group_by_owner(candidates).items(), "modules"):
         try:
             traces[owner] = _trace(owner, survey.owners[owner], survey)
         except TraceRefusal as refusal:

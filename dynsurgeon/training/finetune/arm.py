@@ -46,6 +46,7 @@ class Arm:
         core: The network itself.
         network: The same as it is called in training, for several processes and mixed precision.
         layers: BatchNorm whose running statistics follow the data.
+        rate: Rate of the ordinary parameters at the latest step.
         statistics: What takes their place where the network is measured or saved, until the next
             step; None for their own.
     """
@@ -72,6 +73,7 @@ class Arm:
         self.average = MovingAverage(self.core, settings.ema) if settings.ema else None
         self.layers = {} if settings.freeze_batchnorm else tracked_layers(self.core.eval())
         self.statistics: Estimates | None = None
+        self.rate = 0.0
 
     def train_step(self, parts: Sequence[tuple[Tensor, Tensor]], step: int) -> Tensor:
         """Run one step of the optimizer.
@@ -85,7 +87,9 @@ class Arm:
         """
         train_mode(self.core, self.settings)
         self.statistics = None
-        set_rate(self.optimizer, rate_factor(step, self.steps, self.warmup))
+        factor = rate_factor(step, self.steps, self.warmup)
+        set_rate(self.optimizer, factor)
+        self.rate = factor * float(self.settings.lr)
         found = []
         for i, (inputs, labels) in enumerate(parts):
             # Both arms draw the same drop-out, and a resumed run the same as the whole one.

@@ -30,6 +30,7 @@ from dynsurgeon.training.finetune.results import FinetuneResult, Gain, RateProbe
 from dynsurgeon.training.finetune.run import Run, progress_from
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 from dynsurgeon.training.finetune.setup import describe
+from dynsurgeon.training.finetune.tracking import require_no_log, run_log
 from dynsurgeon.training.finetune.twin import static_twin
 from dynsurgeon.training.finetune.verdict import verdict_on
 
@@ -43,6 +44,7 @@ def finetune(
     settings: FinetuneSettings | None = None,
     *,
     checkpoints: str | Path | None = None,
+    logs: str | Path | None = None,
     resume: bool = False,
     listener: Listener | None = None,
 ) -> FinetuneResult:
@@ -70,15 +72,18 @@ def finetune(
         settings: How.
         checkpoints: Folder of the checkpoints, with none of an earlier run unless it is resumed;
             None to keep the best weights in memory alone.
+        logs: Folder that ``settings.log`` writes to: ``steps.csv`` and ``epochs.csv``, and what
+            TensorBoard reads. A resumed run goes on with what is there.
         resume: Go on from the checkpoint in that folder; `dynamic` is the network that the run
             began with.
         listener: Is told what goes on.
 
     Raises:
-        ConfigError: A setting does not fit the data or the machine, or Accelerate is missing.
+        ConfigError: A setting does not fit the data or the machine, or Accelerate or TensorBoard is
+            missing.
         DataError: An image can't be read, or a label is none of the network's classes.
         TrainingError: The loss or the weights are no finite numbers any more.
-        StorageError: A checkpoint can't be written or read, or is of another run.
+        StorageError: A checkpoint or a log can't be written or read, or is of another run.
         RestoreError: A twin was asked for, and the network has left its exact start.
         UnsupportedModelError: The network was not converted by dynsurgeon, is no classifier, or
             can't be calibrated as the settings insist.
@@ -94,7 +99,8 @@ def finetune(
         if settings.baseline:
             models["static"] = static_twin(dynamic)
         spare = {name: copy_of(m) for name, m in models.items()} if settings.shard else {}
-        engines = stack.enter_context(accelerators(settings, len(models)))
+        logs = None if logs is None else Path(logs)
+        engines = stack.enter_context(accelerators(settings, len(models), logs))
         sharing = _sharing(settings, engines[0])
         setup = describe(models, data, settings, engines[0])
         state, calibration, uncalibrated, probes = None, None, None, {}
@@ -103,7 +109,7 @@ def finetune(
             probes = progress_from(state["progress"]).probes
             listener.loaded(setup)
         else:
-            _check_folder(folder, engines[0])
+            _check_folders(folder, logs if settings.log else None, engines[0])
             check_parts(dynamic, data, settings, sharing)
             listener.loaded(setup)
             calibration, uncalibrated = calibrate_start(
@@ -118,7 +124,8 @@ def finetune(
             Arm(name, model, _rated(settings, probes.get(name)), setup.steps, engine)
             for (name, model), engine in zip(models.items(), engines, strict=True)
         ]
-        run = Run(arms, data, settings, sharing, folder, listener)
+        log = stack.enter_context(run_log(engines[0], _steps_done(state, setup)))
+        run = Run(arms, data, settings, sharing, folder, listener, log)
         run.start(calibration, uncalibrated, probes) if state is None else run.resume(state)
         run.train()
         scores, gain = run.finish()
@@ -139,11 +146,20 @@ def _rated(settings: FinetuneSettings, probe: RateProbe | None) -> FinetuneSetti
     return settings if probe is None else settings.at(probe.chosen)
 
 
-def _check_folder(folder: CheckpointFolder | None, engine: Accelerator) -> None:
+def _check_folders(folder: CheckpointFolder | None, logs: Path | None, engine: Accelerator) -> None:
     # Before the minutes that calibration can take.
-    if folder is not None and engine.is_main_process:
+    if not engine.is_main_process:
+        return
+    if folder is not None:
         folder.require_empty()
         folder.require_writable()
+    if logs is not None:
+        require_no_log(logs)
+
+
+def _steps_done(state: State | None, setup: Setup) -> int:
+    progress = {"epoch": 0, "batch": 0} if state is None else state["progress"]
+    return int(progress["epoch"] * setup.steps + progress["batch"])
 
 
 def _result(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +17,7 @@ from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.head import count_classes
 from dynsurgeon.training.finetune.loading import Sharing
 from dynsurgeon.training.finetune.settings import FinetuneSettings
+from dynsurgeon.training.finetune.tracking import trackers_for
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -25,8 +27,10 @@ PLAIN = ("NO", "MULTI_CPU", "MULTI_GPU", "MULTI_XPU")
 
 
 @contextmanager
-def accelerators(settings: FinetuneSettings, count: int) -> Iterator[list[Accelerator]]:
-    """Give so many engines, set up alike.
+def accelerators(
+    settings: FinetuneSettings, count: int, logs: Path | None = None
+) -> Iterator[list[Accelerator]]:
+    """Give so many engines, set up alike; the first one logs into `logs`, if that is asked for.
 
     Raises:
         ConfigError: Accelerate is missing, or the machine, or how the process was launched, does
@@ -41,6 +45,7 @@ def accelerators(settings: FinetuneSettings, count: int) -> Iterator[list[Accele
     cpu = settings.cpu or not torch.accelerator.is_available()
     if settings.precision == "fp16" and cpu:
         raise ConfigError("fp16 needs a GPU; on the CPU choose bf16, or no")
+    tracking = trackers_for(settings, logs)
     fresh = accelerate_is_unused()
     try:
         with _explained():
@@ -49,8 +54,9 @@ def accelerators(settings: FinetuneSettings, count: int) -> Iterator[list[Accele
                     cpu=cpu,
                     mixed_precision=settings.precision,
                     gradient_accumulation_steps=settings.accumulate,
+                    **(tracking if number == 0 else {}),
                 )
-                for _ in range(count)
+                for number in range(count)
             ]
         _check(engines[0], settings)
         yield engines

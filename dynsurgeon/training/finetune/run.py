@@ -18,6 +18,7 @@ from dynsurgeon.training.finetune.loading import Sharing, steps_an_epoch, traini
 from dynsurgeon.training.finetune.results import Epoch, Gain, RateProbe, Score
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 from dynsurgeon.training.finetune.tally import Tally
+from dynsurgeon.training.finetune.tracking import RunLog
 from dynsurgeon.training.report import AttentionReport
 
 CHECK_EVERY = 20
@@ -60,10 +61,11 @@ class Run:
         sharing: Sharing,
         folder: CheckpointFolder | None,
         listener: Listener,
+        log: RunLog,
     ) -> None:
         self.arms, self.data, self.settings, self.sharing = arms, data, settings, sharing
         self.folder, self.listener, self.accelerator = folder, listener, arms[0].accelerator
-        self.main = self.accelerator.is_main_process
+        self.log, self.main = log, self.accelerator.is_main_process
         count: int = len(data.train)  # type: ignore[arg-type]
         self.steps = steps_an_epoch(count, settings.batch)
         share = settings.batch // self.sharing.world
@@ -130,6 +132,7 @@ class Run:
             if last or due or progress.batch % self.check_every == 0:
                 self._check_losses()
                 self.listener.step(step + 1, self.tallies["dynamic"].mean_loss)
+                self.log.step(self.arms, step + 1, self.tallies)
             if due and not last:
                 self._save()
         self._end_epoch()
@@ -153,6 +156,7 @@ class Run:
         progress.history.append(epoch)
         for arm in self.arms:
             self._keep_best(arm, epoch)
+        self.log.epoch(epoch, epoch.number * self.steps)
         self._save()
         self.listener.epoch(epoch)
 

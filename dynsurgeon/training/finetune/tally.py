@@ -15,11 +15,15 @@ class Tally:
 
     Args:
         share: Samples of a step on this process.
+
+    Attributes:
+        latest: Mean loss of the steps that were read last.
     """
 
     def __init__(self, share: int) -> None:
         self.share = share
         self.steps, self.loss, self.correct = 0, 0.0, 0.0
+        self.latest = 0.0
         self._pending: list[Tensor] = []
 
     def add(self, found: Tensor) -> None:
@@ -34,6 +38,7 @@ class Tally:
         self._pending.clear()
         self.steps += len(found)
         self.loss += float(found[:, 0].sum())
+        self.latest = float(found[:, 0].mean())
         self.correct += float(found[:, 1].sum())
         return bool(found[:, 0].isfinite().all())
 
