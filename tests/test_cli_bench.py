@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -47,6 +48,9 @@ def test_a_directory_is_timed_as_it_is(cli: CommandLine) -> None:
     assert "onnxruntime" in document["versions"]
     assert document["warnings"] == []
     assert cli.left() == ["out"]
+    receipt = json.loads((cli.directory / "out" / "receipt.json").read_text())
+    assert receipt["bench"] == document["rows"]
+    assert receipt["torch"]["passed"]
 
 
 def test_the_document_of_a_model_holds_its_configuration(cli: CommandLine) -> None:

@@ -394,3 +394,21 @@ def test_a_full_disk_loses_nothing(converted: CommandLine) -> None:
     assert last.read_bytes() == before
     assert converted(*words, "--resume").code == 0
     assert Path("part/recipe.json").read_bytes() == Path("whole/recipe.json").read_bytes()
+
+
+def test_a_log_lies_in_the_output_and_goes_on(converted: CommandLine) -> None:
+    words = ("-o", "part", "--save-every", "1", "--log", "csv")
+    stop_after(2)
+    try:
+        assert finetune(converted, *words).code == 130
+    finally:
+        stop_after(None)
+    done = finetune(converted, *words, "--resume")
+    assert done.code == 0, done.err
+    steps = converted.directory / "part" / "logs" / "steps.csv"
+    assert f"every step and epoch: {Path('part/logs/steps.csv')}" in done.out
+    numbers = [int(line.partition(",")[0]) for line in steps.read_text().splitlines()[1:]]
+    total = receipt(converted, "part")["finetuned"]["steps"]
+    assert numbers == list(range(1, total + 1))
+    assert finetune(converted, *words[:2], "--force").code == 0
+    assert not steps.exists()

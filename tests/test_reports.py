@@ -196,3 +196,41 @@ def test_the_configuration_comes_back_from_what_is_printed(tmp_path: Path) -> No
     )
     assert read == config
     assert "--seed 3 --config config.toml" in commands(contents)[0]
+
+
+def test_the_command_has_what_the_file_was_made_with(tmp_path: Path) -> None:
+    directory = write_directory(tmp_path / "dir", chain(3))
+    receipt = json.loads((directory / "receipt.json").read_text())
+    receipt["onnx"] |= {
+        "batch": 1, "rounding": "int8", "target": "openvino", "runtimes": [{"name": "openvino"}]
+    }  # fmt: skip
+    receipt["calibration"] = {"samples": 8, "sites": [], "notes": []}
+    (directory / "receipt.json").write_text(json.dumps(receipt))
+    (command,) = commands(read_contents(directory))
+    assert "--calibrate FOLDER --batch 1 --target openvino --bank int8" in command
+    assert "--runtime openvino --output dir" in command
+
+
+def test_measured_times_are_shown_where_they_were_measured(tmp_path: Path) -> None:
+    directory = write_directory(tmp_path / "dir", chain(3))
+    receipt = json.loads((directory / "receipt.json").read_text())
+    times = {"static": {"median_ms": 2.0}, "dynamic": {"median_ms": 3.0}}
+    row = {"batch": 1, "threads": 2, "problem": None, **times}
+    receipt["bench"] = [
+        {"engine": "eager", **row}, {"engine": "compile", **row, "problem": "no compiler"}
+    ]  # fmt: skip
+    (directory / "receipt.json").write_text(json.dumps(receipt))
+    text = write_report(directory).read_text()
+    assert "eager, batch 1, 2 threads" in text
+    assert "3 ms" in text
+    assert "no compiler" not in text
+
+
+def test_a_difference_above_the_tolerance_is_explained(tmp_path: Path) -> None:
+    directory = write_directory(tmp_path / "dir", chain(3))
+    receipt = json.loads((directory / "receipt.json").read_text())
+    receipt["torch"] |= {"max_rel": 2e-5, "notes": ["2e-05 in the usual form, 4e-14 in float64"]}
+    (directory / "receipt.json").write_text(json.dumps(receipt))
+    text = write_report(directory).read_text()
+    assert "outputs differ by 2e-05, by rounding alone (tolerance 1e-05)" in text
+    assert "4e-14 in float64" in text

@@ -36,6 +36,7 @@ def run(
 
     Ratio is that of the medians, dynamic over static; paired the median of the ratios round by
     round; least the ratio of the fastest rounds; spread the interquartile range over the median.
+    Times of a directory are kept in its receipt.json, for dynsurgeon report.
     """
     saved = Path(target.model).is_dir()
     _refuse_contradictions(target, (surgery, budget), code, saved=saved)

@@ -15,7 +15,7 @@ from dynsurgeon.bench.rows import bench, check_engines
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.timing.machine import describe_machine
 from dynsurgeon.timing.noise import noise_warning, others_load
-from dynsurgeon.workflow.receipt import versions
+from dynsurgeon.workflow.receipt import update_receipt, versions
 
 from ..options.bench import BenchModelOptions, TimingOptions
 from ..output import ONNX
@@ -31,6 +31,7 @@ def bench_directory(
     """Time the network that `directory` holds beside the static one that it was made from.
 
     Its ONNX file is timed as it is, unless a form is asked for or its batch is fixed to another.
+    The rows are kept in its receipt, where a report finds them.
 
     Raises:
         SurgeryError: Whatever stands in the way.
@@ -41,7 +42,9 @@ def bench_directory(
     file = directory / ONNX
     as_it_is = timing.form is None and not timing.this_cpu
     known = file if as_it_is and file.exists() else None
-    return _document(static, subject, timing, step, load, known)
+    document = _document(static, subject, timing, step, load, known)
+    update_receipt(directory, {"bench": document["rows"]})
+    return document
 
 
 def bench_model(

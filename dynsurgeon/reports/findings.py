@@ -44,7 +44,8 @@ def parity(found: Mapping[str, Any]) -> str:
     """Say what the proof found."""
     if not found["passed"]:
         return f"Parity failed: outputs {_apart(found)}, tolerance {found['tolerance']:g}"
-    return f"At conversion, outputs {_apart(found)} (tolerance {found['tolerance']:g})"
+    rounding = ", by rounding alone" if found["max_rel"] > found["tolerance"] else ""
+    return f"At conversion, outputs {_apart(found)}{rounding} (tolerance {found['tolerance']:g})"
 
 
 def costs(found: Mapping[str, Any], latency: Mapping[str, Any] | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,7 @@ def cost_rows(receipt: Mapping[str, Any]) -> list[tuple[str, str, str, float, fl
     for name, times in (
         (f"onnxruntime, batch {batch}", latency),
         ("PyTorch, batch 1", training.get("cost")),
+        *_benched(receipt.get("bench") or ()),
     ):
         if times:
             before, after = times["static_ms"], times["dynamic_ms"]
@@ -143,6 +144,15 @@ def file_latency(receipt: Mapping[str, Any]) -> Mapping[str, Any] | None:
     costs, file = receipt.get("costs") or {}, receipt.get("onnx") or {}
     found = file.get("latency") or costs.get("latency")
     return dict(found) if found else None
+
+
+def _benched(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield what ``bench`` has measured: where, and both medians."""
+    for row in rows:
+        if row["problem"] is None:
+            threads = f"{row['threads']} thread{'' if row['threads'] == 1 else 's'}"
+            times = {f"{name}_ms": row[name]["median_ms"] for name in ("static", "dynamic")}
+            yield f"{row['engine']}, batch {row['batch']}, {threads}", times
 
 
 def _share(value: float, other: float) -> float:

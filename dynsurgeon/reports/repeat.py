@@ -30,14 +30,34 @@ def commands(contents: Contents) -> list[str]:
     if config_lines(contents):
         words += ["--config", CONFIG]
     training = contents.training
-    if contents.receipt.get("onnx") is None and training is None:
-        words += ["--no-onnx"]
+    if contents.receipt.get("calibration") or (training and _calibrated(contents)):
+        words += ["--calibrate", "FOLDER"]
+    if training is None:
+        words += _onnx(contents.receipt.get("onnx"))
     words += ["--output", str(training["from"]) if training else contents.name]
     found = [shlex.join(words)]
     if training is None:
         return found
     head = ["--reset-head", "auto"] if "head" in origin else []
     return [*found, _finetune(contents.name, training, head)]
+
+
+def _calibrated(contents: Contents) -> bool:
+    return bool((contents.receipt.get("start") or {}).get("calibration"))
+
+
+def _onnx(found: Mapping[str, Any] | None) -> list[str]:
+    """Return the options that the file tells of; its form follows from them, or was the fastest."""
+    if found is None:
+        return ["--no-onnx"]
+    rounding = found.get("rounding")
+    words = ["--batch", str(found["batch"])] if found.get("batch") else []
+    words += ["--target", str(found["target"])] if found.get("target") else []
+    if rounding:
+        words += ["--precision" if rounding == "fp16" else "--bank", str(rounding)]
+    for proof in found.get("runtimes") or ():
+        words += ["--runtime", str(proof["name"])]
+    return words
 
 
 def config_lines(contents: Contents) -> list[str]:
