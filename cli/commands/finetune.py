@@ -9,9 +9,8 @@ from typer import Option
 
 from ..options.shared import Callable, Directory, Force, Json, Report
 from ..options.training import DataOptions, RecipeOptions, RunOptions
-from ..output import LOGS
 from ..progress import steps
-from ..render import print_json, say
+from ..render import print_json
 from ..work.finetuning import (
     default_output,
     finetune_directory,
@@ -20,7 +19,7 @@ from ..work.finetuning import (
     settings_of,
 )
 from ..work.training_progress import training_progress
-from ..work.training_report import log_lines, print_result
+from ..work.training_report import print_result
 
 Quiet = Annotated[
     bool, Option("--quiet", "-q", help="Say nothing while it runs; --json implies it.")
@@ -89,5 +88,3 @@ def run(
         print_json({**document, "directory": str(target)})
         return
     print_result(document, target)
-    for line in log_lines(settings.log, target / LOGS):
-        say(line)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..output import LOGS
 from ..render import print_table, say
 
 HEADER = (
@@ -41,6 +42,8 @@ def print_result(document: Mapping[str, Any], directory: Path) -> None:
         say(f"learning rate of the {name} network: {probe['chosen']:g}, chosen by short runs")
     for line in found["notes"]:
         say(f"note: {line}")
+    for line in log_lines(found["settings"].get("log") or (), directory / LOGS):
+        say(line)
     say(f"wrote {directory}; next: dynsurgeon export {directory}")
 
 
