@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from report_helpers import HOSTILE, chain, write_directory
+from torch import nn
 
 import dynsurgeon as ds
 from dynsurgeon.reports.charts import parity_plot
 from dynsurgeon.reports.contents import read_contents
+from dynsurgeon.reports.inspection import EMBEDDED, write_inspection
 from dynsurgeon.reports.page import write_report
 from dynsurgeon.reports.repeat import commands, config_lines
 from dynsurgeon.reports.sites import blocks_of, site_rows
+from dynsurgeon.workflow.directory import INSPECTION
 
 pytest.importorskip("jinja2")
 
@@ -234,3 +238,19 @@ def test_a_difference_above_the_tolerance_is_explained(tmp_path: Path) -> None:
     text = write_report(directory).read_text()
     assert "outputs differ by 2e-05, by rounding alone (tolerance 1e-05)" in text
     assert "4e-14 in float64" in text
+
+
+def test_sites_without_small_pictures_are_shown_too(tmp_path: Path) -> None:
+    directory = write_directory(tmp_path / "dir", chain(20))
+    model = nn.Sequential(
+        *(layer for _ in range(14) for layer in (nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()))
+    ).eval()
+    dynamic = ds.convert(model, torch.zeros(2, 4, 6, 6), ds.SurgeryConfig(activation=None))
+    found = ds.inspect(dynamic, [(torch.randn(6, 4, 6, 6), torch.arange(6) % 2)])
+    assert len(found.sites) > EMBEDDED
+    (directory / INSPECTION).mkdir()
+    picture = torch.zeros(3, 6, 6, dtype=torch.uint8)
+    write_inspection(directory / INSPECTION, found, lambda sample: picture, 0)
+    text = write_report(directory).read_text()
+    assert text.count("kernel 1 leads most") == EMBEDDED
+    assert text.count("distance from kernel 1") == len(found.sites)

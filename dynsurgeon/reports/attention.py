@@ -55,6 +55,7 @@ def _site(site: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     kernels = site["kernels"]
     return {
         **site,
+        "kernels": {"pictures": [], **kernels} if kernels else None,  # the first sites have some
         "others": [one for one in site["factors"] if not (kernels and one["name"] == "kernels")],
         "heat": _heat(kernels["by_class"], classes) if kernels else [],
         "charts": [_chart(site["curves"]["x"], one) for one in site["curves"]["channels"]]
