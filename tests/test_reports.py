@@ -16,8 +16,9 @@ from report_helpers import HOSTILE, chain, write_directory
 from torch import nn
 
 import dynsurgeon as ds
-from dynsurgeon.reports.charts import parity_plot
+from dynsurgeon.reports.charts import fixed, milliseconds, parity_plot
 from dynsurgeon.reports.contents import read_contents
+from dynsurgeon.reports.findings import gradients
 from dynsurgeon.reports.inspection import EMBEDDED, write_inspection
 from dynsurgeon.reports.page import write_report
 from dynsurgeon.reports.repeat import commands, config_lines
@@ -254,3 +255,16 @@ def test_sites_without_small_pictures_are_shown_too(tmp_path: Path) -> None:
     text = write_report(directory).read_text()
     assert text.count("kernel 1 leads most") == EMBEDDED
     assert text.count("distance from kernel 1") == len(found.sites)
+
+
+def test_numbers_are_written_for_people() -> None:
+    assert [milliseconds(ms) for ms in (0.1234, 12.34, 1208.7)] == [
+        "0.123 ms",
+        "12.3 ms",
+        "1,209 ms",
+    ]
+    assert [fixed(value) for value in (-0.0001, 0.25, -0.5)] == ["0.000", "0.250", "-0.500"]
+    found = {"gradient_rel": 0.12, "notes": ["the gradient of a.b: 0.12 in the usual form"]}
+    assert gradients(found).endswith("agree to 0.12, by rounding alone: see the notes.")
+    assert gradients({**found, "notes": []}).endswith("agree to 0.12.")
+    assert gradients({**found, "gradient_rel": None}) == ""

@@ -52,6 +52,17 @@ def difference(value: float) -> str:
     return "bit-equal" if value == 0 else f"{value:.2g}"
 
 
+def milliseconds(value: float) -> str:
+    """Say how long something took, with three digits or all whole ones."""
+    return f"{value:,.0f} ms" if value >= 999.5 else f"{value:.3g} ms"
+
+
+def fixed(value: float) -> str:
+    """Return a number with three decimals, and no sign where they are all 0."""
+    text = f"{value:.3f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
 def training_plot(training: Mapping[str, Any]) -> Plot | None:
     """Draw the accuracy of each network over the epochs, on both sets."""
     history = training.get("history") or ()
@@ -87,7 +98,7 @@ def tradeoff_plot(training: Mapping[str, Any]) -> Plot | None:
         Mark(
             x.at(times[arm]),
             y.at(scores[arm]["accuracy"]),
-            f"{arm}: {scores[arm]['accuracy']:.2%} in {times[arm]:.3g} ms",
+            f"{arm}: {scores[arm]['accuracy']:.2%} in {milliseconds(times[arm])}",
             arm,
         )
         for arm in ARMS

@@ -48,6 +48,15 @@ def parity(found: Mapping[str, Any]) -> str:
     return f"At conversion, outputs {_apart(found)}{rounding} (tolerance {found['tolerance']:g})"
 
 
+def gradients(found: Mapping[str, Any]) -> str:
+    """Say how near the gradients are, where they were compared."""
+    if found.get("gradient_rel") is None:
+        return ""
+    text = f"Gradients of what both share agree to {difference(found['gradient_rel'])}"
+    explained = any(note.startswith("the gradient of") for note in found["notes"])
+    return f"{text}, by rounding alone: see the notes." if explained else f"{text}."
+
+
 def costs(found: Mapping[str, Any], latency: Mapping[str, Any] | None = None) -> str:
     """Say by how much the network grew, and what its file takes."""
     parts = [_times(found, "params", "the parameters"), _times(found, "macs", "the multiply-adds")]

@@ -76,7 +76,7 @@ def render_report(contents: Contents) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(human=human, difference=charts.difference)
+    environment.filters.update(human=human, difference=charts.difference, fixed=charts.fixed)
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -132,7 +132,7 @@ def cost_rows(receipt: Mapping[str, Any]) -> list[tuple[str, str, str, float, fl
     ):
         if times:
             before, after = times["static_ms"], times["dynamic_ms"]
-            found.append((name, before, after, f"{before:.3g} ms", f"{after:.3g} ms"))
+            found.append((name, before, after, *map(charts.milliseconds, (before, after))))
     return [
         (name, was, now, _share(before, after), _share(after, before))
         for name, before, after, was, now in found
