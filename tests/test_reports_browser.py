@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 
 import pytest
@@ -151,3 +153,20 @@ def test_the_map_is_walked_by_keyboard(browser: Browser, tmp_path: Path) -> None
     assert browser.run(about).startswith(names[-1])
     browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
     assert browser.run("return location.hash") == "#site-12"
+
+
+def test_on_paper_a_site_is_a_line(browser: Browser, tmp_path: Path) -> None:
+    pypdf = pytest.importorskip("pypdf")
+    page = write_report(write_directory(tmp_path / "dir", chain(200), trained=True))
+    browser.open(page, 1400)
+    paper = {"paperWidth": 8.27, "paperHeight": 11.69}
+    found = browser.driver.execute_cdp_cmd("Page.printToPDF", paper)
+    pages = pypdf.PdfReader(io.BytesIO(base64.b64decode(found["data"]))).pages
+    assert len(pages) < 10
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    browser.driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 718, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+    )
+    assert browser.run(CUT) == []
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
