@@ -26,12 +26,14 @@ class _Count:
     since: float
     total: int | None
     done: int = 0
+    at: float = 0.0
+    """When the last one was done: what goes on since says nothing of the rate."""
 
     def told(self, now: float) -> str:
         """Say how far it is, how fast, and for how long it will go on."""
         of_all = f"{self.done}" if self.total is None else f"{self.done} of {self.total}"
-        text = f"{of_all} {self.what}"
-        return text + pace(self.done, self.total, now - self.since)
+        how_fast = pace(self.done, self.total, self.at - self.since, now - self.at)
+        return f"{of_all} {self.what}{how_fast}"
 
 
 class Steps:
@@ -63,7 +65,7 @@ class Steps:
             del self.counts[last:]
             self._show(anew=True)
         elif found := next((each for each in self.counts[::-1] if each.what == what), None):
-            found.done = done
+            found.done, found.at = done, self.clock()
             self._show()
 
     @contextmanager
@@ -100,13 +102,23 @@ class Steps:
             self.bar.update(self.task, completed=shown.done, told=text)
 
 
-def pace(done: int, total: int | None, seconds: float) -> str:
-    """Return rate and time left, each after a comma; nothing before the first is done."""
+def pace(done: int, total: int | None, seconds: float, since: float = 0.0) -> str:
+    """Return rate and time left, each after a comma; nothing before the first is done.
+
+    Args:
+        done: How many are done.
+        total: Of how many, if that is known.
+        seconds: What they took.
+        since: Seconds since the last of them.
+    """
     if done < 1 or seconds <= 0:
         return ""
     rate = done / seconds
     text = f", {rate:.1f} a second" if rate >= 1 else f", {1 / rate:.1f} s each"
-    return text if total is None else f"{text}, {duration((total - done) / rate)} left"
+    if total is None:
+        return text
+    left = max((total - done) / rate - since, 0.0)
+    return f"{text}, {duration(left)} left"
 
 
 def duration(seconds: float) -> str:

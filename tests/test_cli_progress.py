@@ -38,6 +38,8 @@ def test_a_line_says_how_far_it_is() -> None:
     clock.now = 22.0
     told.count("sites", 20, 40)
     assert told.line() == "planning: 20 of 40 sites, 2.0 a second, 10 s left"
+    clock.now = 25.0  # the next one takes longer
+    assert told.line() == "planning: 20 of 40 sites, 2.0 a second, 7 s left"
 
 
 def test_what_is_counted_inside_is_shown_where_the_whole_is_one_or_over() -> None:

@@ -247,7 +247,8 @@ def test_sites_without_small_pictures_are_shown_too(tmp_path: Path) -> None:
         *(layer for _ in range(14) for layer in (nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()))
     ).eval()
     dynamic = ds.convert(model, torch.zeros(2, 4, 6, 6), ds.SurgeryConfig(activation=None))
-    found = ds.inspect(dynamic, [(torch.randn(6, 4, 6, 6), torch.arange(6) % 2)])
+    batch = (torch.randn(6, 4, 6, 6), torch.arange(6) % 2)
+    found = ds.inspect(dynamic, [batch], classes=(HOSTILE, "b"))
     assert len(found.sites) > EMBEDDED
     (directory / INSPECTION).mkdir()
     picture = torch.zeros(3, 6, 6, dtype=torch.uint8)
@@ -255,6 +256,9 @@ def test_sites_without_small_pictures_are_shown_too(tmp_path: Path) -> None:
     text = write_report(directory).read_text()
     assert text.count("kernel 1 leads most") == EMBEDDED
     assert text.count("distance from kernel 1") == len(found.sites)
+    assert text.count("<script") == 1
+    assert "<img src=x" not in text
+    assert "&lt;/script&gt;&lt;img src=x" in text
 
 
 def test_numbers_are_written_for_people() -> None:
