@@ -6,7 +6,7 @@ is kept for the thread alone, and no function has to hand it on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
@@ -46,7 +46,7 @@ def counted(items: Iterable[Item], what: str, total: int | None = None) -> Itera
         yield from items
         return
     if total is None:
-        total = len(items) if hasattr(items, "__len__") else None
+        total = len(items) if isinstance(items, Sized) else None
     tell(what, 0, total)
     try:
         for done, item in enumerate(items, 1):

@@ -15,7 +15,7 @@ from dynsurgeon.files import staged_file
 STEPS, EPOCHS = "steps.csv", "epochs.csv"
 
 
-class CsvTracker(GeneralTracker):
+class CsvTracker(GeneralTracker):  # type: ignore[misc]
     """Writes ``steps.csv`` and ``epochs.csv``; each row is on the disk before the run goes on.
 
     Args:
@@ -35,7 +35,7 @@ class CsvTracker(GeneralTracker):
         """The folder."""
         return self.folder
 
-    @on_main_process
+    @on_main_process  # type: ignore[untyped-decorator]
     def go_on_from(self, step: int) -> None:
         """Drop the rows of later steps, which a resumed run writes again.
 
@@ -49,7 +49,7 @@ class CsvTracker(GeneralTracker):
             except (OSError, csv.Error, UnicodeDecodeError) as error:
                 raise StorageError(f"the log '{path}' can't be continued: {error}") from error
 
-    @on_main_process
+    @on_main_process  # type: ignore[untyped-decorator]
     def log(self, values: Mapping[str, Any], step: int | None = None, **kwargs: Any) -> None:
         """Append a row: to ``epochs.csv`` where the values name an epoch.
 
