@@ -132,7 +132,8 @@ def cost_rows(receipt: Mapping[str, Any]) -> list[tuple[str, str, str, float, fl
     ):
         if times:
             before, after = times["static_ms"], times["dynamic_ms"]
-            found.append((name, before, after, *map(charts.milliseconds, (before, after))))
+            was, now = charts.milliseconds(before), charts.milliseconds(after)
+            found.append((name, before, after, was, now))
     return [
         (name, was, now, _share(before, after), _share(after, before))
         for name, before, after, was, now in found
