@@ -12,11 +12,27 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import dynsurgeon as ds
+from dynsurgeon.training.finetune.listener import Listener
 
 SHAPE = (3, 8, 8)
 CLASSES = ("dark", "light", "left")
 QUICK: dict[str, Any] = {"epochs": 2, "batch": 8, "lr": 0.05}
 """Settings of a run of six steps on `blobs()`."""
+
+
+class InterruptionError(Exception):
+    """Stands for whatever ends a process."""
+
+
+class Stop(Listener):
+    """Ends the run after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.last = step
+
+    def step(self, done: int, loss: float) -> None:
+        if done == self.last:
+            raise InterruptionError
 
 
 class Blobs(Dataset[tuple[Tensor, int]]):

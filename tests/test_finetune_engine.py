@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 import torch
-from finetune_helpers import QUICK, Blobs, blobs, dynamic_net, same_tensors, static_net
+from finetune_helpers import (
+    QUICK,
+    Blobs,
+    InterruptionError,
+    Stop,
+    blobs,
+    dynamic_net,
+    same_tensors,
+    static_net,
+)
 from nets import perturb_
 
 import dynsurgeon as ds
@@ -27,21 +36,6 @@ EVERYTHING: dict[str, Any] = {
     "save_every": 2,
     "latency": False,
 }
-
-
-class InterruptionError(Exception):
-    """Stands for whatever ends a process."""
-
-
-class Stop(Listener):
-    """Ends the run after a step."""
-
-    def __init__(self, step: int) -> None:
-        self.last = step
-
-    def step(self, done: int, loss: float) -> None:
-        if done == self.last:
-            raise InterruptionError
 
 
 class Record(Listener):

@@ -8,31 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finetune_helpers import QUICK, blobs, dynamic_net
+from finetune_helpers import QUICK, InterruptionError, Stop, blobs, dynamic_net
 
 import dynsurgeon as ds
 from dynsurgeon.training.finetune.csv_tracker import EPOCHS, STEPS
-from dynsurgeon.training.finetune.listener import Listener
 
 FASTER: dict[str, Any] = {**QUICK, "cpu": True, "calibrate": False, "batchnorm_samples": 0}
 needs_tensorboard = pytest.mark.skipif(
     importlib.util.find_spec("tensorboard") is None, reason="tensorboard is an extra"
 )
-
-
-class InterruptionError(Exception):
-    """Stands for whatever ends a process."""
-
-
-class Stop(Listener):
-    """Ends the run after a step."""
-
-    def __init__(self, step: int) -> None:
-        self.last = step
-
-    def step(self, done: int, loss: float) -> None:
-        if done == self.last:
-            raise InterruptionError
 
 
 def run(folder: Path, **changes: Any) -> ds.FinetuneResult:

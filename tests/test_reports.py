@@ -21,7 +21,6 @@ from dynsurgeon.reports.contents import read_contents
 from dynsurgeon.reports.findings import gradients
 from dynsurgeon.reports.inspection import EMBEDDED, write_inspection
 from dynsurgeon.reports.page import write_report
-from dynsurgeon.reports.repeat import commands, config_lines
 from dynsurgeon.reports.sites import blocks_of, site_rows
 from dynsurgeon.workflow.directory import INSPECTION
 
@@ -179,41 +178,6 @@ def test_sites_are_grouped_by_their_modules(tmp_path: Path) -> None:
         ("net.stem", [("net.stem", 1)]),
         ("net.layer1", [("net.layer1.0", 2), ("net.layer1.1", 1)]),
     ]
-
-
-def test_the_configuration_comes_back_from_what_is_printed(tmp_path: Path) -> None:
-    import tomllib
-
-    directory = write_directory(tmp_path / "dir", chain(3))
-    config = ds.SurgeryConfig(
-        conv=ds.ODConvConfig(experts=2),
-        activation=None,
-        exclude=('a"b', "layer1.*"),
-        overrides={"layer4.*": {"conv.experts": 8}},
-        seed=3,
-    )
-    recipe = json.loads((directory / "recipe.json").read_text())
-    recipe |= {"config": config.to_dict(), "seed": 3}
-    (directory / "recipe.json").write_text(json.dumps(recipe))
-    contents = read_contents(directory)
-    read = ds.SurgeryConfig.from_dict(
-        {**tomllib.loads("\n".join(config_lines(contents))), "seed": 3}
-    )
-    assert read == config
-    assert "--seed 3 --config config.toml" in commands(contents)[0]
-
-
-def test_the_command_has_what_the_file_was_made_with(tmp_path: Path) -> None:
-    directory = write_directory(tmp_path / "dir", chain(3))
-    receipt = json.loads((directory / "receipt.json").read_text())
-    receipt["onnx"] |= {
-        "batch": 1, "rounding": "int8", "target": "openvino", "runtimes": [{"name": "openvino"}]
-    }  # fmt: skip
-    receipt["calibration"] = {"samples": 8, "sites": [], "notes": []}
-    (directory / "receipt.json").write_text(json.dumps(receipt))
-    (command,) = commands(read_contents(directory))
-    assert "--calibrate FOLDER --batch 1 --target openvino --bank int8" in command
-    assert "--runtime openvino --output dir" in command
 
 
 def test_measured_times_are_shown_where_they_were_measured(tmp_path: Path) -> None:
