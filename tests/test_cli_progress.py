@@ -5,12 +5,17 @@ from __future__ import annotations
 import io
 import sys
 import time
+from typing import Any
 
 import pytest
+from cli_helpers import CommandLine, cli
 
+import dynsurgeon as ds
 from dynsurgeon.cli import progress
 from dynsurgeon.cli.progress import Steps, pace, steps
 from dynsurgeon.progress import OVER, counted
+
+__all__ = ["cli"]
 
 
 class Clock:
@@ -114,3 +119,20 @@ def test_in_a_terminal_there_is_a_bar_with_rate_and_time_left(
     assert "a second" in shown
     assert "left" in shown
     assert "a bar of a library" in shown
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_download_has_its_library_s_bar_in_a_terminal(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, *, terminal: bool
+) -> None:
+    seen: list[bool] = []
+
+    def build(*_: Any, progress: bool = False) -> Any:
+        seen.append(progress)
+        raise ds.ConfigError("seen")
+
+    monkeypatch.setattr("dynsurgeon.cli.work.loading.build_model", build)
+    if terminal:
+        monkeypatch.setattr(sys, "stderr", Terminal())
+    assert cli("plan", "resnet18").code == ds.ConfigError.exit_code
+    assert seen == [terminal]
