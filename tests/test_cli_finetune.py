@@ -397,7 +397,7 @@ def test_a_full_disk_loses_nothing(converted: CommandLine) -> None:
 
 
 def test_a_log_lies_in_the_output_and_goes_on(converted: CommandLine) -> None:
-    words = ("-o", "part", "--save-every", "1", "--log", "csv")
+    words = ("-o", "part", "--save-every", "1", "--track", "csv")
     stop_after(2)
     try:
         assert finetune(converted, *words).code == 130

@@ -11,7 +11,7 @@ import pytest
 from cli_helpers import CommandLine, cli
 
 import dynsurgeon as ds
-from dynsurgeon.cli.options.training import DataOptions, Log, RecipeOptions, RunOptions
+from dynsurgeon.cli.options.training import DataOptions, RecipeOptions, RunOptions, Tracker
 from dynsurgeon.cli.work import finetuning
 from dynsurgeon.cli.work.finetuning import settings_of
 from dynsurgeon.training.finetune.settings import FinetuneSettings
@@ -29,7 +29,7 @@ def other_value(group: type[Any], option: Field[Any]) -> Any:
     if default is None:
         kind = get_args(get_type_hints(group)[option.name])[0]
         values = {bool: True, float: 0.5, int: 3, str: "x", list[str]: ["bank"]}
-        return (values | {list[Log]: [Log.CSV]})[kind]
+        return (values | {list[Tracker]: [Tracker.CSV]})[kind]
     if isinstance(default, bool):
         return not default
     if isinstance(default, StrEnum):
@@ -77,3 +77,13 @@ def test_without_options_the_settings_are_those_of_the_library(
 def test_without_options_the_data_is_read_as_by_the_library(name: str) -> None:
     (default,) = (field.default for field in fields(DataOptions) if field.name == name)
     assert str(default) == str(inspect.signature(ds.load_images).parameters[name].default)
+
+
+@pytest.mark.parametrize("group", [DataOptions, *GROUPS])
+def test_torchrun_hands_every_option_on(group: type[Any]) -> None:
+    # Its parser takes an option for its own if it begins as one of its own does.
+    from torch.distributed.run import get_args_parser
+
+    options = [f"--{field.name.replace('_', '-')}" for field in fields(group)]
+    words = ["-m", "dynsurgeon", "finetune", "dyn", *options]
+    assert get_args_parser().parse_args(words).training_script_args == words[2:]

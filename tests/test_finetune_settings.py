@@ -20,7 +20,8 @@ import dynsurgeon as ds
         ("momentum", 1.0), ("label_smoothing", -0.1), ("ema", 1.0), ("weight_decay", -1),
         ("warmup", -1), ("temperature_epochs", -1), ("bank_factor", -1), ("attention_factor", -1),
         ("relu_factor", -1), ("optimizer", "adam"), ("precision", "fp8"), ("baseline", 1),
-        ("freeze", "bank"), ("freeze", (1,)), ("shard", None),
+        ("freeze", "bank"), ("freeze", (1,)), ("shard", None), ("track", "csv"),
+        ("track", ("wandb",)), ("track", None),
         ("calibrate", "always"), ("calibrate", 1), ("calibrate", None),
     ],
 )  # fmt: skip

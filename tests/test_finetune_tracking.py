@@ -20,7 +20,7 @@ needs_tensorboard = pytest.mark.skipif(
 
 
 def run(folder: Path, **changes: Any) -> ds.FinetuneResult:
-    settings = ds.FinetuneSettings(**{**FASTER, "log": ("csv",), **changes.pop("settings", {})})
+    settings = ds.FinetuneSettings(**{**FASTER, "track": ("csv",), **changes.pop("settings", {})})
     checkpoints = folder / "checkpoints"
     logs = folder / "logs"
     return ds.finetune(
@@ -72,11 +72,11 @@ def test_a_resumed_run_writes_what_a_whole_one_does(tmp_path: Path, step: int) -
 
 def test_a_log_changes_nothing_and_may_begin_later(tmp_path: Path) -> None:
     with pytest.raises(InterruptionError):
-        run(tmp_path, settings={"log": (), "save_every": 2}, listener=Stop(3))
+        run(tmp_path, settings={"track": (), "save_every": 2}, listener=Stop(3))
     assert not (tmp_path / "logs").exists()
     resumed = run(tmp_path, settings={"save_every": 2}, resume=True)
     assert [row["step"] for row in rows_of(tmp_path, STEPS)] == ["3", "4", "5", "6"]
-    assert resumed.history == run(tmp_path / "plain", settings={"log": ()}).history
+    assert resumed.history == run(tmp_path / "plain", settings={"track": ()}).history
 
 
 def test_the_log_of_an_earlier_run_stays(tmp_path: Path) -> None:
@@ -94,8 +94,8 @@ def test_what_can_not_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_a_log_needs_a_folder() -> None:
-    with pytest.raises(ds.ConfigError, match="log needs a folder"):
-        ds.finetune(dynamic_net(), blobs(), ds.FinetuneSettings(**FASTER, log=("csv",)))
+    with pytest.raises(ds.ConfigError, match="track needs a folder"):
+        ds.finetune(dynamic_net(), blobs(), ds.FinetuneSettings(**FASTER, track=("csv",)))
 
 
 def test_without_tensorboard_it_says_what_to_install(
@@ -105,7 +105,7 @@ def test_without_tensorboard_it_says_what_to_install(
 
     monkeypatch.setattr(accelerate.utils, "is_tensorboard_available", lambda: False)
     with pytest.raises(ds.ConfigError, match=r"dynsurgeon\[tensorboard\]"):
-        run(tmp_path, settings={"log": ("csv", "tensorboard")})
+        run(tmp_path, settings={"track": ("csv", "tensorboard")})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -113,7 +113,7 @@ def test_without_tensorboard_it_says_what_to_install(
 def test_tensorboard_reads_each_step_once(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    settings = {"log": ("tensorboard", "csv"), "save_every": 2}
+    settings = {"track": ("tensorboard", "csv"), "save_every": 2}
     with pytest.raises(InterruptionError):
         run(tmp_path, settings=settings, listener=Stop(3))
     run(tmp_path, settings=settings, resume=True)

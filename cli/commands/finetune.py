@@ -28,7 +28,7 @@ EXAMPLES = (
     "dynsurgeon finetune resnet18-dynamic --data photos --reset-head auto --baseline",
     "dynsurgeon finetune mynet-dynamic --model net.py:build --data fashion-mnist --epochs 18",
     "dynsurgeon finetune resnet18-dynamic --data photos --resume",
-    "dynsurgeon finetune resnet18-dynamic --data photos --log csv --log tensorboard",
+    "dynsurgeon finetune resnet18-dynamic --data photos --track csv --track tensorboard",
     "dynsurgeon finetune resnet18-dynamic --data photos --lr 0.01 --attention-factor 0.1",
     "dynsurgeon finetune resnet18-dynamic --data photos --lr auto --baseline",
     "torchrun --nproc-per-node 4 -m dynsurgeon finetune resnet18-dynamic --data photos "

@@ -28,7 +28,7 @@ class Optimizer(StrEnum):
     ADAMW = "adamw"
 
 
-class Log(StrEnum):
+class Tracker(StrEnum):
     """What a run's numbers are written for."""
 
     CSV = "csv"
@@ -271,8 +271,8 @@ class RunOptions:
             rich_help_panel=MACHINE,
         ),
     ] = 0
-    log: Annotated[
-        list[Log] | None,
+    track: Annotated[
+        list[Tracker] | None,
         Option(
             help="Write the numbers of each step and epoch into DIR/logs: as CSV, for TensorBoard "
             "(extra tensorboard), or both, given twice.",

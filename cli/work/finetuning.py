@@ -142,7 +142,7 @@ def settings_of(recipe: RecipeOptions, machine: RunOptions) -> FinetuneSettings:
     values["calibrate"] = "auto" if recipe.calibrate is None else recipe.calibrate
     values["freeze"] = tuple(recipe.freeze or ())
     values["lr"] = _rate(recipe.lr)
-    values["log"] = tuple(name.value for name in machine.log or ())
+    values["track"] = tuple(name.value for name in machine.track or ())
     values["optimizer"], values["precision"] = recipe.optimizer.value, machine.precision.value
     del values["resume"]
     return FinetuneSettings(**values)

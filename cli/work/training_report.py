@@ -42,7 +42,7 @@ def print_result(document: Mapping[str, Any], directory: Path) -> None:
         say(f"learning rate of the {name} network: {probe['chosen']:g}, chosen by short runs")
     for line in found["notes"]:
         say(f"note: {line}")
-    for line in log_lines(found["settings"].get("log") or (), directory / LOGS):
+    for line in log_lines(found["settings"].get("track") or (), directory / LOGS):
         say(line)
     say(f"wrote {directory}; next: dynsurgeon export {directory}")
 

@@ -72,7 +72,7 @@ def finetune(
         settings: How.
         checkpoints: Folder of the checkpoints, with none of an earlier run unless it is resumed;
             None to keep the best weights in memory alone.
-        logs: Folder that ``settings.log`` writes to: ``steps.csv`` and ``epochs.csv``, and what
+        logs: Folder that ``settings.track`` writes to: ``steps.csv`` and ``epochs.csv``, and what
             TensorBoard reads. A resumed run goes on with what is there.
         resume: Go on from the checkpoint in that folder; `dynamic` is the network that the run
             began with.
@@ -109,7 +109,7 @@ def finetune(
             probes = progress_from(state["progress"]).probes
             listener.loaded(setup)
         else:
-            _check_folders(folder, logs if settings.log else None, engines[0])
+            _check_folders(folder, logs if settings.track else None, engines[0])
             check_parts(dynamic, data, settings, sharing)
             listener.loaded(setup)
             calibration, uncalibrated = calibrate_start(

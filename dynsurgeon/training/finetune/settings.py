@@ -12,12 +12,12 @@ Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["no", "bf16", "fp16"]
 Calibrate = bool | Literal["auto"]
 Rate = float | Literal["auto"]
-Log = Literal["csv", "tensorboard"]
+Tracker = Literal["csv", "tensorboard"]
 
 OPTIONAL = ("temperature_start", "temperature_end", "clip_norm", "bank_factor", "relu_factor")
 """Numbers that can be None."""
 
-FREE = ("workers", "save_every", "latency", "log")
+FREE = ("workers", "save_every", "latency", "track")
 """Settings that may differ when a run is resumed: they change nothing in its result."""
 
 
@@ -69,8 +69,8 @@ class FinetuneSettings:
         cpu: Stay on the CPU where there is an accelerator.
         workers: Processes that read images, a training process.
         save_every: Steps between checkpoints, besides those at the end of each epoch; 0 for none.
-        log: Where the numbers of each step and epoch go, through Accelerate's trackers: ``"csv"``,
-            ``"tensorboard"``, or both.
+        track: Where the numbers of each step and epoch go, through Accelerate's trackers:
+            ``"csv"``, ``"tensorboard"``, or both.
         seed: Seed of the order of the data, of augmentation, drop-out and a new head.
     """
 
@@ -102,7 +102,7 @@ class FinetuneSettings:
     cpu: bool = False
     workers: int = 0
     save_every: int = 0
-    log: tuple[Log, ...] = ()
+    track: tuple[Tracker, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -132,8 +132,8 @@ class FinetuneSettings:
         if isinstance(self.freeze, str) or not all(isinstance(name, str) for name in self.freeze):
             raise ConfigError(f"freeze must be a tuple of names, got {self.freeze!r}")
         object.__setattr__(self, "freeze", tuple(self.freeze))
-        _require_logs(self.log)
-        object.__setattr__(self, "log", tuple(dict.fromkeys(self.log)))
+        _require_trackers(self.track)
+        object.__setattr__(self, "track", tuple(dict.fromkeys(self.track)))
         if not isinstance(self.calibrate, bool) and self.calibrate != "auto":
             raise ConfigError(f"calibrate must be true, false or auto, got {self.calibrate!r}")
         for name in ("freeze_batchnorm", "baseline", "latency", "shard", "cpu"):
@@ -146,17 +146,17 @@ class FinetuneSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""
-        return {**asdict(self), "freeze": list(self.freeze), "log": list(self.log)}
+        return {**asdict(self), "freeze": list(self.freeze), "track": list(self.track)}
 
     def of_result(self) -> dict[str, Any]:
         """Return those settings that the result depends on."""
         return {name: value for name, value in self.to_dict().items() if name not in FREE}
 
 
-def _require_logs(value: object) -> None:
-    known = get_args(Log)
+def _require_trackers(value: object) -> None:
+    known = get_args(Tracker)
     if not isinstance(value, list | tuple) or any(name not in known for name in value):
-        raise ConfigError(f"log must be a tuple of {' and '.join(known)}, got {value!r}")
+        raise ConfigError(f"track must be a tuple of {' and '.join(known)}, got {value!r}")
 
 
 def _require_count(name: str, value: object, least: int) -> None:

@@ -25,26 +25,26 @@ def trackers_for(settings: FinetuneSettings, folder: Path | None) -> dict[str, A
     """Return what an `Accelerator` takes so as to log as the settings ask.
 
     Args:
-        settings: Whose `log` names the trackers.
+        settings: Whose `track` names the trackers.
         folder: Where they write.
 
     Raises:
         ConfigError: There is no folder, or TensorBoard is not installed.
     """
-    if not settings.log:
+    if not settings.track:
         return {}
     if folder is None:
-        raise ConfigError("log needs a folder to write to: pass logs to ds.finetune")
+        raise ConfigError("track needs a folder to write to: pass logs to ds.finetune")
     from accelerate.utils import ProjectConfiguration, is_tensorboard_available
 
     from dynsurgeon.training.finetune.csv_tracker import CsvTracker
 
-    if TENSORBOARD in settings.log and not is_tensorboard_available():
+    if TENSORBOARD in settings.track and not is_tensorboard_available():
         raise ConfigError(  # Accelerate would leave it out without a word
             "a log for TensorBoard takes the package tensorboard, which is not installed; pip "
-            "install 'dynsurgeon[tensorboard]', or log csv"
+            "install 'dynsurgeon[tensorboard]', or track by csv"
         )
-    chosen = [CsvTracker(folder) if name == "csv" else name for name in settings.log]
+    chosen = [CsvTracker(folder) if name == "csv" else name for name in settings.track]
     return {
         "log_with": chosen,
         "project_config": ProjectConfiguration(logging_dir=str(folder)),
