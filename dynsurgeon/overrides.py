@@ -73,9 +73,8 @@ def check_override(pattern: str, values: object) -> None:
 
 def _switched(config: object, operator: Operator, name: str) -> Any:
     other = operator_named(operator.role, name)
-    if other.settings is type(config):  # the two share what else was chosen
-        return replace(config, **other.fixed)  # type: ignore[type-var]
-    return other.default()
+    values = {key: getattr(config, key) for key in _names(config)}
+    return other.settings(**other.instead_of(operator, values))
 
 
 def _keys(operator: Operator) -> Iterable[str]:

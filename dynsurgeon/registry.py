@@ -60,6 +60,14 @@ class Operator:
         """Return its settings as they are by default."""
         return self.settings(**self.fixed)
 
+    def instead_of(self, other: Operator, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what holds of the values for `other` where this operator takes its place.
+
+        Two with the same settings share what else was chosen; others have nothing in common.
+        """
+        kept = values if other.settings is self.settings else {}
+        return {**kept, **self.fixed}
+
     def takes(self, settings: object) -> bool:
         """Whether these are settings of this operator."""
         return type(settings) is self.settings and all(
@@ -173,6 +181,15 @@ def operator_of(settings: object) -> Operator:
         if operator.takes(settings):
             return operator
     raise ConfigError(f"{settings!r} are settings of no operator")
+
+
+def operator_with(layer: str) -> tuple[Operator, type[DynamicLayer]] | None:
+    """Return the operator that has a layer of this name, and the layer; None if none has."""
+    for operator in OPERATORS:
+        for each in operator.all_layers().values():
+            if each.__name__ == layer:
+                return operator, each
+    return None
 
 
 def layer_classes() -> dict[str, type[DynamicLayer]]:

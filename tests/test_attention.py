@@ -9,12 +9,12 @@ from references import deviation, reference_attention
 from torch import nn
 
 from dynsurgeon.operators import KernelAttention
+from dynsurgeon.operators.answers import HIDDEN_FLOOR
 from dynsurgeon.operators.attention import (
     global_average,
     hidden_width,
     squeeze_layer,
 )
-from dynsurgeon.operators.contract import HIDDEN_FLOOR
 
 
 def attention_of(channels: int = 8, experts: int = 4, **options: float) -> KernelAttention:

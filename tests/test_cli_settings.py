@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dynsurgeon.cli.options.settings import surgery_config
-from dynsurgeon.cli.options.shared import Start, SurgeryOptions
+from dynsurgeon.cli.options.surgery import Start, SurgeryOptions
 from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig, SurgeryConfig
 from dynsurgeon.errors import ConfigError
 

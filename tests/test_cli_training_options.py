@@ -11,14 +11,16 @@ import pytest
 from cli_helpers import CommandLine, cli
 
 import dynsurgeon as ds
-from dynsurgeon.cli.options.training import DataOptions, RecipeOptions, RunOptions, Tracker
+from dynsurgeon.cli.options.training import TrainingOptions
+from dynsurgeon.cli.options.training_data import DataOptions
+from dynsurgeon.cli.options.training_machine import MachineOptions, Tracker
 from dynsurgeon.cli.work import finetuning
 from dynsurgeon.cli.work.finetuning import settings_of
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 
 __all__ = ["cli"]
 
-GROUPS = (RecipeOptions, RunOptions)
+GROUPS = (TrainingOptions, MachineOptions)
 NO_SETTING = ("resume",)
 """Options that say what becomes of earlier work, and nothing about the training."""
 

@@ -182,17 +182,14 @@ def test_compiled_ahead_of_time(name: str, last: bool) -> None:
 
 @pytest.mark.parametrize("name", ["outputs", "pointwise"])
 def test_the_operator_is_described_as_it_is(name: str) -> None:
-    from dynsurgeon.operators.execution.operator import lean_conv
+    from dynsurgeon.operators.execution.operator import lean_conv, numbers_of
 
     case = case_of(name)
     module, x = case.perturbed(), case.input()
-    geometry = module.geometry
-    padding = list(geometry.int_padding(module.kernel_size))
-    arguments = (
-        x.to(memory_format=torch.channels_last).requires_grad_(), module.attention(x).detach(),
-        module.weight.detach(), name, list(geometry.stride), padding, list(geometry.dilation),
-        geometry.groups, geometry.transposed, list(geometry.output_padding),
-    )  # fmt: skip
+    bank = module.weight.detach()
+    image = x.to(memory_format=torch.channels_last).requires_grad_()
+    pi = module.attention(x).detach()
+    arguments = (image, pi, bank, name, numbers_of(module.geometry, bank))
     torch.library.opcheck(lean_conv, arguments, test_utils=("test_schema", "test_faketensor"))
 
 

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from finetune_helpers import QUICK, SHAPE, blobs, dynamic_net, static_net
+from finetune_helpers import QUICK, SHAPE, blobs, dynamic_net, finetune_result
 from torch import Tensor, nn
 
 import dynsurgeon as ds
 from dynsurgeon.training.finetune import cost
 from dynsurgeon.training.finetune.cost import Cost, measure_cost
-from dynsurgeon.training.finetune.results import Epoch, Gain, Score
 
 
 class Slow(nn.Module):
@@ -49,18 +48,7 @@ def test_it_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def result(ratio: float) -> ds.FinetuneResult:
-    scores = {"dynamic": Score(0.5, 0.75), "static": Score(0.6, 0.7)}
-    return ds.FinetuneResult(
-        model=static_net(),
-        best_epoch={"dynamic": 1, "static": 1},
-        val=scores,
-        before=Score(1.0, 0.5),
-        gain=Gain(0.05, 0.01, 100),
-        history=(Epoch(1, scores, scores, None),),
-        steps=7,
-        processes=1,
-        cost=Cost("cpu", 1, 10.0, 10 * ratio, ratio, 0.01, 50),
-    )
+    return finetune_result(cost=Cost("cpu", 1, 10.0, 10 * ratio, ratio, 0.01, 50))
 
 
 def test_a_gain_is_divided_by_the_percents_that_it_costs() -> None:

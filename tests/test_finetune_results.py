@@ -8,11 +8,10 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from finetune_helpers import static_net
+from finetune_helpers import finetune_result
 from hypothesis import given
 from hypothesis import strategies as st
 
-import dynsurgeon as ds
 from dynsurgeon.training.finetune.results import Epoch, Gain, Score
 
 
@@ -40,17 +39,7 @@ def test_an_epoch_comes_back_from_plain_values() -> None:
 
 
 def test_the_result_is_plain_json_and_reads_in_lines() -> None:
-    scores = {"dynamic": Score(0.5, 0.75), "static": Score(0.6, 0.7)}
-    result = ds.FinetuneResult(
-        model=static_net(),
-        best_epoch={"dynamic": 1, "static": 1},
-        val=scores,
-        before=Score(1.0, 0.5),
-        gain=Gain(0.05, 0.01, 100),
-        history=(Epoch(1, scores, scores, None),),
-        steps=7,
-        processes=1,
-    )
+    result = finetune_result()
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
     assert "accuracy 75.00% after epoch 1 of 1; static twin 70.00%" in str(result)
     assert "+5.00 points" in str(result)

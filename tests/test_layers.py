@@ -13,7 +13,7 @@ FOLDERS = {"dynsurgeon": ROOT / "dynsurgeon", "dynsurgeon.cli": ROOT / "cli"}
 
 ROOMS = (
     *("errors", "messages", "progress", "html_table", "checks", "form_names", "settings", "compat"),
-    *("operators.forms", "operators.contract"),  # what a dynamic layer is, whichever it is
+    *("operators.forms", "operators.answers", "operators.contract"),  # what a dynamic layer is
     *("registry", "overrides", "config", "recipe", "files"),  # plain values, as the first are
     *("graphs", "deploy"),  # without PyTorch
     *("running", "models", "operators", "runtimes", "timing"),

@@ -144,6 +144,20 @@ def test_smooth_activations_add_to_themselves() -> None:
     assert deviation(module(x), nn.functional.silu(x)) > 0.05
 
 
+@exact_kinds
+@activations
+def test_at_a_bend_the_gradient_is_that_of_the_static_activation(
+    kind: type[DynamicReLU], activation: nn.Module
+) -> None:
+    x = torch.tensor([[-1.0], [0.0], [3.0], [6.0], [7.0]])
+    module = kind.from_static(activation, 1)
+    grads = []
+    for run in (activation, module):
+        leaf = x.clone().requires_grad_()
+        grads.append(torch.autograd.grad(run(leaf.clone()).sum(), leaf)[0])
+    torch.testing.assert_close(*grads)
+
+
 @pytest.mark.parametrize("static", [nn.ReLU(inplace=True), nn.ReLU6(True), nn.LeakyReLU(0.1, True)])
 def test_inplace_writes_into_its_input(static: nn.Module) -> None:
     module = DynamicReLUB.from_static(static, 4)

@@ -15,7 +15,7 @@ from fake_runtime import PATIENCE, fake
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from dynsurgeon.cli.options.shared import Runtimes
+from dynsurgeon.cli.options.onnx_file import Runtimes
 from dynsurgeon.errors import ConfigError, RuntimeRefusalError
 from dynsurgeon.runtimes import web
 from dynsurgeon.runtimes.table import RUNTIMES, find_runtimes

@@ -9,8 +9,9 @@ from typer import Option
 
 from dynsurgeon.errors import ConfigError, StorageError
 
-from ..options.shared import Callable, Directory, Force, Json, OnnxOptions
-from ..options.training import Normalize
+from ..options.onnx_file import OnnxOptions
+from ..options.shared import Callable, Directory, Force, Json
+from ..options.training_data import Normalize
 from ..output import ONNX
 from ..progress import steps
 from ..render import print_json, say

@@ -8,7 +8,9 @@ from typing import Annotated
 from typer import Option
 
 from ..options.shared import Callable, Directory, Force, Json, Report
-from ..options.training import DataOptions, RecipeOptions, RunOptions
+from ..options.training import TrainingOptions
+from ..options.training_data import DataOptions
+from ..options.training_machine import MachineOptions
 from ..progress import steps
 from ..render import print_json
 from ..work.finetuning import (
@@ -39,8 +41,8 @@ EXAMPLES = (
 def run(
     directory: Directory,
     data: DataOptions,
-    recipe: RecipeOptions,
-    machine: RunOptions,
+    recipe: TrainingOptions,
+    machine: MachineOptions,
     output: Annotated[
         Path | None,
         Option("--output", "-o", metavar="DIR", help="Where to write. Default: DIR-finetuned."),

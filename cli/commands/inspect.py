@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Option
 
 from ..options.shared import Callable, Directory, Json
-from ..options.training import Normalize
+from ..options.training_data import Normalize
 from ..progress import steps
 from ..render import print_json, print_table, say
 

@@ -11,7 +11,8 @@ import dynsurgeon as ds
 
 from ..options.budget import BUDGET, BudgetOptions
 from ..options.settings import surgery_config
-from ..options.shared import Json, ModelOptions, SurgeryOptions
+from ..options.shared import Json, ModelOptions
+from ..options.surgery import SurgeryOptions
 from ..progress import steps
 from ..render import print_json, print_table, say
 

@@ -10,7 +10,7 @@ from typer import Option
 from dynsurgeon.errors import StorageError
 
 from ..options.shared import Callable, Directory, Force, Json
-from ..options.training import Normalize
+from ..options.training_data import Normalize
 from ..output import INT8
 from ..progress import steps
 from ..render import print_json, say

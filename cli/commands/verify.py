@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..options.shared import Callable, Directory, Json, Runtimes
+from ..options.onnx_file import Runtimes
+from ..options.shared import Callable, Directory, Json
 from ..output import ONNX
 from ..progress import steps
 from ..render import print_json, print_table, say

@@ -12,7 +12,7 @@ from dynsurgeon.errors import ConfigError, suggest
 from dynsurgeon.registry import DEFAULTS, Role, operator_named, operator_names
 
 from .budget import BudgetOptions
-from .shared import SurgeryOptions
+from .surgery import SurgeryOptions
 
 Settings = dict[str, Any]
 NONE = "none"
@@ -88,8 +88,7 @@ def _merge(role: Role, base: Any, options: Settings, name: str | None) -> Any:
     if name is not None:
         operator = operator_named(role, name)
         before = operator_named(role, table.get("operator", DEFAULTS[role]))
-        kept = table if before.settings is operator.settings else {}
-        table = {**kept, "operator": name, **operator.fixed}
+        table = {**operator.instead_of(before, table), "operator": name}
     return {**table, **options}
 
 

@@ -16,7 +16,8 @@ from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import ExportError
 from dynsurgeon.workflow.conversion import INSTEAD, convert_into, export_document, export_with
 
-from ..options.shared import ModelOptions, OnnxOptions
+from ..options.onnx_file import OnnxOptions
+from ..options.shared import ModelOptions
 from ..progress import Steps
 from .loading import Subject, load_subject
 from .normalization import facts_of

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from dynsurgeon.errors import ConfigError, StorageError
 from dynsurgeon.training.finetune.settings import FinetuneSettings, Rate
 
-from ..options.training import DataOptions, RecipeOptions, RunOptions
+from ..options.training import TrainingOptions
+from ..options.training_data import DataOptions
+from ..options.training_machine import MachineOptions
 from ..output import (
     CHECKPOINTS,
     INSPECTION,
@@ -131,7 +133,7 @@ def finetune_directory(
     return document
 
 
-def settings_of(recipe: RecipeOptions, machine: RunOptions) -> FinetuneSettings:
+def settings_of(recipe: TrainingOptions, machine: MachineOptions) -> FinetuneSettings:
     """Merge the options into settings.
 
     Raises:

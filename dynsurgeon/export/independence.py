@@ -11,7 +11,7 @@ from dynsurgeon.export.signature import Signature, tensors
 from dynsurgeon.messages import first_line
 from dynsurgeon.running.copying import double_of
 from dynsurgeon.running.differences import is_within
-from dynsurgeon.running.fresh import batch_size, fresh_inputs, take_samples
+from dynsurgeon.running.fresh import first_axis, fresh_inputs, take_samples
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import as_double
 
@@ -37,7 +37,7 @@ def check_independence(
     """
     inputs = fresh_inputs(example_inputs, SAMPLES, generator)
     for name, tensor in zip(signature.inputs, tensors(inputs), strict=True):
-        _check_axis(f"input {name!r}", tensor, batch_size(inputs) or SAMPLES)
+        _check_axis(f"input {name!r}", tensor, first_axis(inputs) or SAMPLES)
     together = tensors(run(model, inputs))
     for name, tensor in zip(signature.outputs, together, strict=True):
         _check_axis(f"output {name!r}", tensor, SAMPLES)

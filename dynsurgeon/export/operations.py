@@ -17,7 +17,7 @@ from dynsurgeon.export.forms.site import DOMAIN, OPERATOR, VERSION, site_attribu
 from dynsurgeon.export.lines.site import lines_node
 from dynsurgeon.operators.execution import forced_form
 from dynsurgeon.operators.geometry import ConvGeometry
-from dynsurgeon.operators.relu import DynamicReLU, forced_lines
+from dynsurgeon.operators.relu_lines import LinesLayer, forced_lines
 
 Standing = Literal["nodes", "static"]
 """What stands for a dynamic operation while torch traces: a node of its own, or the static one."""
@@ -70,7 +70,7 @@ def one_kernel(
     return geometry.convolve(x, weight[0], None if bias is None else bias[0], geometry.groups)
 
 
-def one_line(module: DynamicReLU, x: Tensor) -> Tensor:
+def one_line(module: LinesLayer, x: Tensor) -> Tensor:
     """Compute a plain ReLU: what a static network would do."""
     del module
     return torch.relu(x)

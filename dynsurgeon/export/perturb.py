@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from dynsurgeon.export.running import call_with, without_onednn
 from dynsurgeon.export.signature import tensors
-from dynsurgeon.operators.contract import DynamicLayer, Head, dynamic_layers, mixes_kernels
+from dynsurgeon.operators.answers import Head
+from dynsurgeon.operators.contract import DynamicLayer, dynamic_layers, mixes_kernels
 from dynsurgeon.operators.execution import forced_form, grouped, stacked
 from dynsurgeon.running.differences import difference
 from dynsurgeon.running.inputs import Inputs

@@ -78,8 +78,28 @@ class ExportCheck:
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
+class Compared:
+    """What is known from comparisons.
+
+    Attributes:
+        checks: Every comparison.
+    """
+
+    checks: tuple[ExportCheck, ...]
+
+    @property
+    def max_abs(self) -> float:
+        """Largest difference of all comparisons."""
+        return max((check.max_abs for check in self.checks), default=0.0)
+
+    @property
+    def max_rel(self) -> float:
+        """Largest relative difference of all comparisons."""
+        return max((check.max_rel for check in self.checks), default=0.0)
+
+
 @dataclass(frozen=True)
-class RuntimeProof:
+class RuntimeProof(Compared):
     """How well a file agrees with torch in a runtime beside onnxruntime.
 
     Attributes:
@@ -96,16 +116,6 @@ class RuntimeProof:
     def passed(self) -> bool:
         """Whether every comparison stayed within the tolerance."""
         return all(check.passed for check in self.checks)
-
-    @property
-    def max_abs(self) -> float:
-        """Largest difference of all comparisons."""
-        return max((check.max_abs for check in self.checks), default=0.0)
-
-    @property
-    def max_rel(self) -> float:
-        """Largest relative difference of all comparisons."""
-        return max((check.max_rel for check in self.checks), default=0.0)
 
     def __str__(self) -> str:
         word = "passed" if self.passed else "FAILED"
@@ -127,7 +137,7 @@ class RuntimeProof:
 
 
 @dataclass(frozen=True)
-class ExportResult:
+class ExportResult(Compared):
     """A written ONNX file and how well it was found to agree with torch.
 
     Attributes:
@@ -137,7 +147,7 @@ class ExportResult:
         batch: The fixed batch, or None where it is free.
         inputs: Shape of each input by its name; free axes by their names.
         outputs: Shape of each output by its name.
-        checks: Every comparison.
+        checks: Every comparison in onnxruntime.
         rounding: What the file is rounded to on purpose: banks in ``"half"`` precision or
             ``"int8"``, or ``"fp16"`` for all of it; None for the precision of the network.
         timings: By what the form was chosen, if that was measured.
@@ -167,16 +177,6 @@ class ExportResult:
     def half(self) -> bool:
         """Whether the kernel banks are stored in half precision."""
         return self.rounding == "half"
-
-    @property
-    def max_abs(self) -> float:
-        """Largest difference of all comparisons in onnxruntime."""
-        return max((check.max_abs for check in self.checks), default=0.0)
-
-    @property
-    def max_rel(self) -> float:
-        """Largest relative difference of all comparisons in onnxruntime."""
-        return max((check.max_rel for check in self.checks), default=0.0)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -1,14 +1,8 @@
 """The dynamic operators, each a plain layer that can also be built from a static one."""
 
+from dynsurgeon.operators.answers import Head, Part, Temperature
 from dynsurgeon.operators.attention import KernelAttention
-from dynsurgeon.operators.contract import (
-    ActivationLayer,
-    ConvolutionLayer,
-    DynamicLayer,
-    Head,
-    Part,
-    Temperature,
-)
+from dynsurgeon.operators.contract import ActivationLayer, ConvolutionLayer, DynamicLayer
 from dynsurgeon.operators.convolution import (
     DynamicConv,
     DynamicConv1d,

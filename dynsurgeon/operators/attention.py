@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.operators.contract import HIDDEN_FLOOR
+from dynsurgeon.operators.answers import HIDDEN_FLOOR
 
 
 def hidden_width(channels: int, reduction: int) -> int:

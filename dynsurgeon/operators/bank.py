@@ -10,7 +10,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.operators.contract import Part, Shape, StaticConv
+from dynsurgeon.operators.answers import Part
+from dynsurgeon.operators.contract import Shape, StaticConv
 from dynsurgeon.operators.convolving import ConvolvingLayer
 
 

@@ -22,9 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dynsurgeon.operators.answers import Head, Part
 from dynsurgeon.operators.attention import global_average, scaled, zero_layer
 from dynsurgeon.operators.bank import BankLayer, spread_zero_sum
-from dynsurgeon.operators.contract import Head, Part, StaticConv
+from dynsurgeon.operators.contract import StaticConv
 from dynsurgeon.operators.execution import run_dynamic_convolution
 from dynsurgeon.settings import CondConvConfig
 

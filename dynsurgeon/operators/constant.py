@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.operators.contract import Part, StaticConv
+from dynsurgeon.operators.answers import Part
+from dynsurgeon.operators.contract import StaticConv
 from dynsurgeon.operators.convolving import ConvolvingLayer
 
 

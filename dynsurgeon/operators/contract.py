@@ -8,92 +8,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from dynsurgeon.operators.answers import Head, Part, Temperature, head_factor
 from dynsurgeon.operators.forms import ActivationForm
 
 StaticConv = nn.modules.conv._ConvNd
 Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Head:
-    """A small network inside a layer that says, for each sample, what the layer does.
-
-    Attributes:
-        last: Its last layer.
-        reach: By how much a change of its outputs changes the layer a good deal.
-        hidden: Its hidden layer, whose positive outputs go into the last; None if `last` reads
-            the layer's own input.
-        biased: Whether a bias of the last layer makes a difference.
-    """
-
-    last: nn.Linear
-    reach: float
-    hidden: nn.Linear | None = None
-    biased: bool = True
-
-    @property
-    def has_moved(self) -> bool:
-        """Whether the last layer is no longer the zeros that it starts as."""
-        bias = self.last.bias if self.biased else None
-        return any(bool(p.any()) for p in (self.last.weight, bias) if p is not None)
-
-
-@dataclass(frozen=True)
-class Temperature:
-    """A softmax's temperature.
-
-    Attributes:
-        holder: The module with the buffer ``temperature``.
-        over: What the softmax chooses from.
-    """
-
-    holder: nn.Module
-    over: Literal["kernels", "places"]
-
-    @property
-    def value(self) -> Tensor:
-        """The buffer: another tensor after the network has moved to another device."""
-        value: Tensor = self.holder.get_buffer("temperature")
-        return value
-
-
-@dataclass(frozen=True)
-class Part:
-    """What a parameter is to an optimizer.
-
-    Attributes:
-        name: One of `GROUPS`.
-        factor: Its learning rate over that of the rest, unless a user chooses another.
-        decays: Whether it gets weight decay.
-    """
-
-    name: str
-    factor: float = 1.0
-    decays: bool = True
-
-
-HIDDEN_FLOOR = 4
-"""Hidden layers never get narrower than this, and those of this width learn at the full rate."""
-
-
-def head_factor(head: Head) -> float:
-    """Return the learning rate of a head over that of the rest.
-
-    Its last layer starts at zero, so a step moves what it says by the rate times the squared length
-    of the hidden layer, which grows with its width.
-    """
-    return min(1.0, HIDDEN_FLOOR / head.last.in_features) if head.hidden is not None else 1.0
-
-
-GROUPS = ("bank", "attention", "relu", "head", "rest")
-"""The parts of a dynamic network: kernels that are mixed, attentions over them, heads of the
-DY-ReLUs, heads of other operators, all else."""
 
 
 class DynamicLayer(nn.Module):
@@ -213,7 +137,7 @@ class DynamicLayer(nn.Module):
         """
         decays = parameter.dim() > 1
         for head in self.heads():
-            if any(parameter is one for one in _parameters_of(head)):
+            if any(parameter is one for one in head.parameters()):
                 return Part("head", head_factor(head), decays)
         return Part("rest", decays=decays)
 
@@ -301,8 +225,3 @@ def mixes_kernels(model: nn.Module) -> bool:
 def temperatures(model: nn.Module) -> list[Temperature]:
     """Return every temperature in a network."""
     return [each for _, layer in dynamic_layers(model) for each in layer.temperatures()]
-
-
-def _parameters_of(head: Head) -> Iterator[nn.Parameter]:
-    for layer in (head.hidden, head.last):
-        yield from () if layer is None else layer.parameters()

@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynsurgeon.operators.answers import Head
 from dynsurgeon.operators.attention import global_average, scaled, squeeze_layer, zero_layer
 from dynsurgeon.operators.constant import ConstantConvolution, doubled_sigmoid
-from dynsurgeon.operators.contract import Head, Shape, StaticConv
+from dynsurgeon.operators.contract import Shape, StaticConv
 from dynsurgeon.operators.scale import THETA_REACH
 from dynsurgeon.settings import DCDConfig
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dynsurgeon.operators.answers import Head, Part, Temperature
 from dynsurgeon.operators.attention import KernelAttention
 from dynsurgeon.operators.bank import BankLayer
-from dynsurgeon.operators.contract import Head, Part, Temperature
 
 
 class KernelMixture(BankLayer):

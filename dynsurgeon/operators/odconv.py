@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from dynsurgeon.operators.answers import Head, Part, head_factor
 from dynsurgeon.operators.attention import (
     global_average,
     scaled,
@@ -27,7 +28,7 @@ from dynsurgeon.operators.attention import (
     zero_layer,
 )
 from dynsurgeon.operators.constant import doubled_sigmoid
-from dynsurgeon.operators.contract import Head, Part, Shape, StaticConv, head_factor
+from dynsurgeon.operators.contract import Shape, StaticConv
 from dynsurgeon.operators.execution import run_dynamic_convolution
 from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.execution.plain import one_kernel_a_sample, stacked

@@ -11,44 +11,26 @@ describes, bit for bit, with a live gradient. (An infinite input gives NaN, sinc
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, ClassVar, Self, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
-from dynsurgeon.operators.activating import ActivatingLayer
-from dynsurgeon.operators.attention import global_average, squeeze_layer, zero_layer
-from dynsurgeon.operators.contract import Head, Part, Shape, head_factor
+from dynsurgeon.operators.answers import Head, Part, head_factor
+from dynsurgeon.operators.attention import squeeze_layer, zero_layer
+from dynsurgeon.operators.contract import Shape
 from dynsurgeon.operators.forms import ActivationForm
-from dynsurgeon.operators.lines import maximum_of_lines
+from dynsurgeon.operators.relu_lines import LinesConfig, LinesLayer
 from dynsurgeon.operators.static import describe_activation
-from dynsurgeon.settings import DynamicReLUConfig, ShiftMaxConfig, with_settings
-
-LinesConfig: TypeAlias = DynamicReLUConfig | ShiftMaxConfig
-
-Lines: TypeAlias = Callable[["DynamicReLU", Tensor], Tensor]
+from dynsurgeon.settings import DynamicReLUConfig, with_settings
 
 THETA_REACH = 0.3
 """A theta by which the lines turn a good deal, and are far from the ends of their reach."""
 
-_forced: ContextVar[Lines | None] = ContextVar("dynsurgeon_forced_lines", default=None)
 
-
-@contextmanager
-def forced_lines(lines: Lines) -> Iterator[None]:
-    """Compute every maximum of lines in this context by `lines`: for export."""
-    token = _forced.set(lines)
-    try:
-        yield
-    finally:
-        _forced.reset(token)
-
-
-class DynamicReLU(ActivatingLayer):
+class DynamicReLU(LinesLayer):
     """Base of the DY-ReLUs; use `DynamicReLUA`, `DynamicReLUB` or `DynamicReLUC`.
 
     Args:
@@ -77,12 +59,7 @@ class DynamicReLU(ActivatingLayer):
     """
 
     per_channel: ClassVar[bool]
-    start_scale: ClassVar[float] = 1.0
     default_config: ClassVar[type[LinesConfig]] = DynamicReLUConfig
-    shift: int | None = None
-    alpha: Tensor
-    beta: Tensor
-    weight: nn.Parameter | None
 
     def __init__(
         self,
@@ -165,10 +142,6 @@ class DynamicReLU(ActivatingLayer):
             )
         return form.obstacle()
 
-    def rows(self) -> int:
-        """Numbers that the head gives for each channel: a slope and an offset a piece."""
-        return 2 * self.pieces
-
     def _start_slopes(self) -> Tensor:
         # Further pieces lie strictly between the first two: never the maximum at the start, and,
         # unlike copies of the zero line, never tied with it for the same gradient for ever.
@@ -177,58 +150,6 @@ class DynamicReLU(ActivatingLayer):
         count = self.config.pieces
         between = [low + (1 - low) * i / (count - 1) for i in range(1, count - 1)]
         return self.start_scale * torch.cat([torch.ones_like(low), low, *between])
-
-    def activate(self, x: Tensor) -> Tensor:
-        return self.finish(x, self.maximum_of_lines(x))
-
-    def finish(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the activation of `x` from its maximum of lines `y`, both ``(N, C, …)``."""
-        if self.form.ceiling is not None:
-            return y.clamp(max=self.form.ceiling)
-        if not self.form.beside:
-            return y
-        slopes = None if self.weight is None else as_dtype(self.weight, x.dtype)
-        return self.form.compute(x, slopes) + (y - torch.relu(x))
-
-    def maximum_of_lines(self, x: Tensor) -> Tensor:
-        """Return ``max_k(a_k x + b_k)``."""
-        if (lines := _forced.get()) is not None:
-            return lines(self, x)
-        return self.compute_lines(x)
-
-    def compute_lines(self, x: Tensor) -> Tensor:
-        """Compute the maximum of lines here, whatever `forced_lines` says."""
-        slopes, offsets = self.coefficients(x)
-        return maximum_of_lines(x, slopes, offsets)
-
-    def theta(self, x: Tensor) -> Tensor:
-        """Return what the head says of `x`: ``(N, 2 K C)``, or ``(N, 2 K)`` of kind A."""
-        theta: Tensor = self.fc2(torch.relu(self.fc1(global_average(x))))
-        return theta
-
-    def coefficients(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the K slopes and the K offsets for `x`, each broadcastable against it."""
-        by_slope, by_offset = self.deltas(x)
-        slopes = self.alpha + self.config.lambda_a * by_slope
-        offsets = self.beta + self.config.lambda_b * by_offset
-        return beside(x, slopes), beside(x, offsets)
-
-    def deltas(self, x: Tensor) -> Sequence[Tensor]:
-        """Return what the head says of `x` in (-1, 1), ``(N, K, C)`` for each kind of number."""
-        delta = 2 * torch.sigmoid(self.theta(x)) - 1
-        width = self.fc2.out_features // self.rows()
-        return torch.split(delta.view(-1, self.rows(), width), self.pieces, 1)
-
-    def signals(self, x: Tensor) -> Mapping[str, Tensor]:
-        by_slope, by_offset = self.deltas(x)
-        slopes = self.alpha + self.config.lambda_a * by_slope
-        offsets = self.beta + self.config.lambda_b * by_offset
-        return {"slopes": slopes / self.start_scale, "offsets": offsets / self.start_scale}
-
-    def curves(self, x: Tensor, signals: Mapping[str, Tensor]) -> Tensor | None:
-        slopes, offsets = signals["slopes"], signals["offsets"]
-        y = (slopes.unsqueeze(-1) * x + offsets.unsqueeze(-1)).amax(1)
-        return self.finish(x.expand_as(y), y)
 
     @classmethod
     def parts(cls, config: LinesConfig) -> int:
@@ -296,15 +217,3 @@ class DynamicReLUB(DynamicReLU):
     """DY-ReLU-B: one set of lines a sample and channel, shared over space."""
 
     per_channel = True
-
-
-def beside(x: Tensor, rows: Tensor) -> list[Tensor]:
-    """Return K rows of numbers a channel ``(N, K, C)``, each broadcastable against `x`."""
-    # Under autocast the lines are in single precision, but an activation keeps its input's.
-    rows = as_dtype(rows.view(*rows.shape, *[1] * (x.dim() - 2)), x.dtype)
-    return list(rows.unbind(1))
-
-
-def as_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Cast where there is something to cast: an exported graph would keep a cast to the same."""
-    return tensor if tensor.dtype == dtype else tensor.to(dtype)

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dynsurgeon.operators.answers import Head, Temperature
 from dynsurgeon.operators.attention import zero_layer
-from dynsurgeon.operators.contract import Head, Temperature
 from dynsurgeon.operators.forms import ActivationForm
-from dynsurgeon.operators.relu import DynamicReLU, as_dtype
+from dynsurgeon.operators.relu import DynamicReLU
+from dynsurgeon.operators.relu_lines import as_dtype
 from dynsurgeon.settings import DynamicReLUConfig, with_settings
 
 SHARE = 3

@@ -15,9 +15,10 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from dynsurgeon.operators.answers import Head
 from dynsurgeon.operators.attention import global_average, scaled, squeeze_layer, zero_layer
 from dynsurgeon.operators.constant import ConstantConvolution, doubled_sigmoid
-from dynsurgeon.operators.contract import Head, Shape, StaticConv
+from dynsurgeon.operators.contract import Shape, StaticConv
 from dynsurgeon.settings import ScaleConfig
 
 THETA_REACH = 1.0

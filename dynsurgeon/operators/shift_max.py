@@ -17,7 +17,8 @@ from torch import Tensor
 
 from dynsurgeon.operators.contract import Shape
 from dynsurgeon.operators.lines import upper_of
-from dynsurgeon.operators.relu import DynamicReLU, beside
+from dynsurgeon.operators.relu import DynamicReLU
+from dynsurgeon.operators.relu_lines import beside
 from dynsurgeon.settings import ShiftMaxConfig
 
 

@@ -54,13 +54,13 @@ def fresh_inputs(
 def tiled(example_inputs: Any, batch: int) -> Inputs:
     """Cut or repeat the samples of `example_inputs` to `batch` of them."""
     inputs = Inputs.of(example_inputs)
-    size = batch_size(inputs)
+    size = first_axis(inputs)
     return take_samples(inputs, torch.arange(batch) % size) if size else inputs
 
 
 def take_samples(inputs: Inputs, index: Tensor) -> Inputs:
     """Select samples, by position, from every tensor that has the batch as its first axis."""
-    size = batch_size(inputs)
+    size = first_axis(inputs)
 
     def take(leaf: Any) -> Any:
         if not isinstance(leaf, Tensor) or leaf.dim() == 0 or leaf.shape[0] != size:
@@ -71,7 +71,7 @@ def take_samples(inputs: Inputs, index: Tensor) -> Inputs:
     return result
 
 
-def batch_size(inputs: Any) -> int:
+def first_axis(inputs: Any) -> int:
     """Length of the first axis of the first tensor that has one; 0 if there is none."""
     for leaf in tree_leaves(inputs):
         if isinstance(leaf, Tensor) and leaf.dim() > 0:

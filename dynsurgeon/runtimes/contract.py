@@ -65,6 +65,23 @@ class Runtime:
         return found
 
 
+def in_python(name: str, module: str) -> Callable[[Path, int | None], LoadedFile]:
+    """Return what reads a file in a Python process of its own, where `module` serves requests.
+
+    Args:
+        name: The runtime, for messages.
+        module: One that calls `child.serve` when it is run.
+    """
+
+    def load(path: Path, threads: int | None = None) -> LoadedFile:
+        from dynsurgeon.runtimes.foreign import ForeignSession
+        from dynsurgeon.runtimes.worker import python_command
+
+        return ForeignSession(name, python_command(module), path, threads)
+
+    return load
+
+
 def package_version(package: str) -> str | None:
     """Return the version of an installed Python package, or None."""
     try:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from dynsurgeon.runtimes.child import Arrays, Run, serve
-from dynsurgeon.runtimes.contract import LoadedFile, Runtime, package_version
+from dynsurgeon.runtimes.contract import Runtime, in_python, package_version
 
 PLACES = re.compile(r"(Exception from|Check '.*?' failed at) \S+:\d+:\s*")
 """What OpenVINO says before it says what is wrong: places in its own source."""
@@ -34,21 +33,13 @@ def load_here(file: str, inputs: Sequence[str], threads: int | None) -> Run:
     return run
 
 
-def load(path: Path, threads: int | None = None) -> LoadedFile:
-    """Read a file in a process of its own."""
-    from dynsurgeon.runtimes.foreign import ForeignSession
-    from dynsurgeon.runtimes.worker import python_command
-
-    return ForeignSession("openvino", python_command(__name__), path, threads)
-
-
 RUNTIME = Runtime(
     name="openvino",
     summary="OpenVINO on the CPU",
     install="pip install 'dynsurgeon[openvino]'",
     target="openvino",
     version=lambda: package_version("openvino"),
-    load=load,
+    load=in_python("openvino", __name__),
 )
 
 if __name__ == "__main__":

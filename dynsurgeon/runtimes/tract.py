@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from dynsurgeon.runtimes.child import Arrays, Run, serve
-from dynsurgeon.runtimes.contract import LoadedFile, Runtime, package_version
+from dynsurgeon.runtimes.contract import Runtime, in_python, package_version
 
 
 def load_here(file: str, inputs: Sequence[str], threads: int | None) -> Run:
@@ -25,21 +24,13 @@ def load_here(file: str, inputs: Sequence[str], threads: int | None) -> Run:
     return run
 
 
-def load(path: Path, threads: int | None = None) -> LoadedFile:
-    """Read a file in a process of its own."""
-    from dynsurgeon.runtimes.foreign import ForeignSession
-    from dynsurgeon.runtimes.worker import python_command
-
-    return ForeignSession("tract", python_command(__name__), path, threads)
-
-
 RUNTIME = Runtime(
     name="tract",
     summary="tract on the CPU, one thread",
     install="pip install 'dynsurgeon[tract]'",
     target="onnxruntime",
     version=lambda: package_version("tract"),
-    load=load,
+    load=in_python("tract", __name__),
 )
 
 if __name__ == "__main__":

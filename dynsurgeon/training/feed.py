@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dynsurgeon.compat import tree_map
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.running.fresh import batch_size
+from dynsurgeon.running.fresh import first_axis
 from dynsurgeon.running.inputs import Inputs
 
 Batch = Any
@@ -55,4 +55,4 @@ def take_batches(
 
 def samples_of(batch: Batch) -> int:
     """Return the number of samples in a batch: the length of its first tensor."""
-    return batch_size(_call(batch))
+    return first_axis(_call(batch))

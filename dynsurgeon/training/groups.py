@@ -20,7 +20,8 @@ from torch import nn
 
 from dynsurgeon.checks import require_not_negative
 from dynsurgeon.errors import ConfigError, PatternError, suggest
-from dynsurgeon.operators.contract import GROUPS, Part, dynamic_layers
+from dynsurgeon.operators.answers import GROUPS, Part
+from dynsurgeon.operators.contract import dynamic_layers
 
 
 def parameter_groups(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dynsurgeon.export.forms.site import DOMAIN, VERSION
 from dynsurgeon.export.tensors import tensor_of
-from dynsurgeon.operators.relu import DynamicReLU
+from dynsurgeon.operators.relu_lines import LinesLayer
 
 OPERATOR = "MaxOfLines"
 
@@ -102,7 +102,7 @@ class LinesSite:
         return torch.cat(rows)
 
 
-def lines_node(module: DynamicReLU, x: Tensor) -> Tensor:
+def lines_node(module: LinesLayer, x: Tensor) -> Tensor:
     """Stand for a maximum of lines by one node."""
     rows = module.rows()
     y: Tensor = torch.onnx.ops.symbolic(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dynsurgeon.operators.execution.form import Gradients, Needs
+from dynsurgeon.operators.execution.form import Gradients, Needs, Operands
 from dynsurgeon.operators.execution.function import CallableForm
 from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.geometry import ConvGeometry
@@ -37,17 +37,9 @@ class Folded(CallableForm):
             maps.append(y.view(len(kernels), -1, *y.shape[2:]))
         return _join(maps), None
 
-    def gradients(
-        self,
-        grad: Tensor,
-        x: Tensor,
-        pi: Tensor,
-        weight: Tensor,
-        kept: Tensor | None,
-        geometry: ConvGeometry,
-        needs: Needs,
-    ) -> Gradients:
+    def gradients(self, grad: Tensor, of: Operands, kept: Tensor | None, needs: Needs) -> Gradients:
         """Differentiate each of these convolutions, and unmix their kernels' gradients."""
+        x, pi, weight, geometry = of
         bank = weight.flatten(1)
         for_x: list[Tensor] = []
         for_pi: list[Tensor] = []

@@ -15,6 +15,15 @@ Form: TypeAlias = Callable[[Tensor, Tensor, Tensor, "Tensor | None", ConvGeometr
 """``(x, pi, weight, bias, geometry) -> y``; see `run_dynamic_convolution`."""
 
 
+class Operands(NamedTuple):
+    """What an output is computed from; see `run_dynamic_convolution`."""
+
+    x: Tensor
+    pi: Tensor
+    weight: Tensor
+    geometry: ConvGeometry
+
+
 class Gradients(NamedTuple):
     """Gradients of input, attention and bank; each None where it isn't needed."""
 
@@ -50,17 +59,8 @@ class LeanForm(ABC):
         """Return ``(N, C_out, *spatial)`` without the bias, and what the backward needs besides."""
 
     @abstractmethod
-    def gradients(
-        self,
-        grad: Tensor,
-        x: Tensor,
-        pi: Tensor,
-        weight: Tensor,
-        kept: Tensor | None,
-        geometry: ConvGeometry,
-        needs: Needs,
-    ) -> Gradients:
-        """Return the gradients for `grad`, the gradient of the output."""
+    def gradients(self, grad: Tensor, of: Operands, kept: Tensor | None, needs: Needs) -> Gradients:
+        """Return the gradients for `grad`, the gradient of the output, and what `convolve` kept."""
 
     def output(
         self, x: Tensor, pi: Tensor, weight: Tensor, geometry: ConvGeometry

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dynsurgeon.operators.execution import operator
 from dynsurgeon.operators.execution.context import is_compiling
-from dynsurgeon.operators.execution.form import LeanForm, Needs
+from dynsurgeon.operators.execution.form import LeanForm, Needs, Operands
 from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.execution.plain import one_by_one
 from dynsurgeon.operators.geometry import ConvGeometry
@@ -69,7 +69,7 @@ class _LeanFunction(torch.autograd.Function):
         needs = Needs(*ctx.needs_input_grad[:3])
         if torch.is_grad_enabled():
             return *_differentiable(grad, x, pi, weight, ctx.geometry, needs), None, None
-        grads = ctx.form.gradients(grad, x, pi, weight, kept, ctx.geometry, needs)
+        grads = ctx.form.gradients(grad, Operands(x, pi, weight, ctx.geometry), kept, needs)
         return *grads, None, None
 
 

@@ -1,6 +1,6 @@
 """Lean forms as operators of `torch.library`: ``dynsurgeon::lean_conv`` and its backward.
 
-The compiler calls them as they are. A geometry travels as lists of integers, a form by its name.
+The compiler calls them as they are. A geometry travels as a list of integers, a form by its name.
 """
 
 from __future__ import annotations
@@ -10,58 +10,35 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynsurgeon.operators.execution.form import BY_NAME, LeanForm, Needs, layout_of
+from dynsurgeon.operators.execution.form import BY_NAME, LeanForm, Needs, Operands, layout_of
 from dynsurgeon.operators.geometry import ConvGeometry
 
 
 def call(form: LeanForm, x: Tensor, pi: Tensor, weight: Tensor, geometry: ConvGeometry) -> Tensor:
     """Run a lean form as one operator of the graph that is being compiled."""
-    padding = geometry.int_padding(weight.shape[-geometry.spatial :])
     y: Tensor
-    y, _ = lean_conv(
-        x, pi, weight, form.name, list(geometry.stride), padding, list(geometry.dilation),
-        geometry.groups, geometry.transposed, list(geometry.output_padding),
-    )  # fmt: skip
+    y, _ = lean_conv(x, pi, weight, form.name, numbers_of(geometry, weight))
     return y
 
 
 @torch.library.custom_op("dynsurgeon::lean_conv", mutates_args=())
 def lean_conv(
-    x: Tensor,
-    pi: Tensor,
-    weight: Tensor,
-    form: str,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    groups: int,
-    transposed: bool,
-    output_padding: list[int],
+    x: Tensor, pi: Tensor, weight: Tensor, form: str, geometry: list[int]
 ) -> tuple[Tensor, Tensor]:
     """Return the output and what the form keeps, empty where that is nothing."""
-    geometry = _geometry(stride, padding, dilation, groups, transposed, output_padding)
-    y, kept = BY_NAME[form].output(x, pi, weight, geometry)
+    y, kept = BY_NAME[form].output(x, pi, weight, _geometry(geometry, weight))
     return y, x.new_empty(0) if kept is None else kept
 
 
 @lean_conv.register_fake
 def _(
-    x: Tensor,
-    pi: Tensor,
-    weight: Tensor,
-    form: str,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    groups: int,
-    transposed: bool,
-    output_padding: list[int],
+    x: Tensor, pi: Tensor, weight: Tensor, form: str, geometry: list[int]
 ) -> tuple[Tensor, Tensor]:
-    geometry = _geometry(stride, padding, dilation, groups, transposed, output_padding)
-    sizes = geometry.out_sizes(x, weight)
+    known = _geometry(geometry, weight)
+    sizes = known.out_sizes(x, weight)
     layout: Any = {"memory_format": layout_of(x), "dtype": x.dtype, "device": x.device}
-    y = torch.empty((x.shape[0], geometry.out_channels(weight[0]), *sizes), **layout)
-    channels = BY_NAME[form].kept_channels(weight, geometry)
+    y = torch.empty((x.shape[0], known.out_channels(weight[0]), *sizes), **layout)
+    channels = BY_NAME[form].kept_channels(weight, known)
     return y, torch.empty((x.shape[0], channels, *sizes), **layout) if channels else x.new_empty(0)
 
 
@@ -73,18 +50,13 @@ def lean_conv_backward(
     weight: Tensor,
     kept: Tensor,
     form: str,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    groups: int,
-    transposed: bool,
-    output_padding: list[int],
+    geometry: list[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of input, attention and bank."""
-    geometry = _geometry(stride, padding, dilation, groups, transposed, output_padding)
+    of = Operands(x, pi, weight, _geometry(geometry, weight))
     needs = Needs(x=True, pi=True, weight=True)
     by_x, by_pi, by_weight = BY_NAME[form].gradients(
-        grad, x, pi, weight, kept if kept.numel() else None, geometry, needs
+        grad, of, kept if kept.numel() else None, needs
     )
     assert by_x is not None
     assert by_pi is not None
@@ -120,20 +92,25 @@ def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, 
 lean_conv.register_autograd(_backward, setup_context=_keep)
 
 
-def _geometry(
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    groups: int,
-    transposed: bool,
-    output_padding: list[int],
-) -> ConvGeometry:
+def numbers_of(geometry: ConvGeometry, weight: Tensor) -> list[int]:
+    """Return a geometry as a list that `_geometry` reads."""
+    padding = geometry.int_padding(weight.shape[-geometry.spatial :])
+    by_axis = (geometry.stride, padding, geometry.dilation, geometry.output_padding)
+    return [geometry.groups, int(geometry.transposed), *(n for values in by_axis for n in values)]
+
+
+def _geometry(numbers: list[int], weight: Tensor) -> ConvGeometry:
+    groups, transposed, *by_axis = numbers
+    spatial = weight.dim() - 3
+    stride, padding, dilation, output_padding = (
+        tuple(by_axis[i * spatial : (i + 1) * spatial]) for i in range(4)
+    )
     return ConvGeometry(
-        spatial=len(stride),
-        stride=tuple(stride),
-        padding=tuple(padding),
-        dilation=tuple(dilation),
+        spatial=spatial,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
         groups=groups,
-        transposed=transposed,
-        output_padding=tuple(output_padding),
+        transposed=bool(transposed),
+        output_padding=output_padding,
     )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dynsurgeon.operators.execution.columns import unfold
-from dynsurgeon.operators.execution.form import Gradients, Needs, layout_of
+from dynsurgeon.operators.execution.form import Gradients, Needs, Operands, layout_of
 from dynsurgeon.operators.execution.function import CallableForm
 from dynsurgeon.operators.geometry import ConvGeometry
 
@@ -39,17 +39,9 @@ class Outputs(CallableForm):
         """All K maps are kept."""
         return weight.shape[0] * weight.shape[1]
 
-    def gradients(
-        self,
-        grad: Tensor,
-        x: Tensor,
-        pi: Tensor,
-        weight: Tensor,
-        kept: Tensor | None,
-        geometry: ConvGeometry,
-        needs: Needs,
-    ) -> Gradients:
+    def gradients(self, grad: Tensor, of: Operands, kept: Tensor | None, needs: Needs) -> Gradients:
         """Scale the gradient by each kernel's attention, and differentiate the one convolution."""
+        x, pi, weight, geometry = of
         experts = weight.shape[0]
         assert kept is not None
         for_pi = None

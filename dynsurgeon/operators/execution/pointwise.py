@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dynsurgeon.operators.execution.form import Gradients, Needs
+from dynsurgeon.operators.execution.form import Gradients, Needs, Operands
 from dynsurgeon.operators.execution.function import CallableForm
 from dynsurgeon.operators.execution.mixing import mix, unmix
 from dynsurgeon.operators.geometry import ConvGeometry
@@ -26,17 +26,9 @@ class Pointwise(CallableForm):
         y = torch.bmm(_rows(x, geometry), _kernels(pi, weight).transpose(1, 2))
         return _map(y, geometry.out_sizes(x, weight)), None
 
-    def gradients(
-        self,
-        grad: Tensor,
-        x: Tensor,
-        pi: Tensor,
-        weight: Tensor,
-        kept: Tensor | None,
-        geometry: ConvGeometry,
-        needs: Needs,
-    ) -> Gradients:
+    def gradients(self, grad: Tensor, of: Operands, kept: Tensor | None, needs: Needs) -> Gradients:
         """Two products a sample."""
+        x, pi, weight, geometry = of
         flat = _rows(grad, None)
         for_x = None
         if needs.x:

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-
 from torch import Tensor
 
 from dynsurgeon.operators.execution.choice import choose
 from dynsurgeon.operators.execution.form import Form
+from dynsurgeon.operators.forced import Forced
 from dynsurgeon.operators.geometry import ConvGeometry
 
-_forced: ContextVar[Form | None] = ContextVar("dynsurgeon_forced_form", default=None)
-
-
-@contextmanager
-def forced_form(form: Form) -> Iterator[None]:
-    """Run every dynamic convolution in this context by `form`: for export, and to compare forms."""
-    token = _forced.set(form)
-    try:
-        yield
-    finally:
-        _forced.reset(token)
+forced_form: Forced[Form] = Forced("dynsurgeon_forced_form")
+"""Runs every dynamic convolution in its context by one form: for export, and to compare forms."""
 
 
 def run_dynamic_convolution(
@@ -40,5 +28,5 @@ def run_dynamic_convolution(
     Returns:
         ``(N, C_out, *spatial)``.
     """
-    form = _forced.get() or choose(x, pi, weight, geometry)
+    form = forced_form.get() or choose(x, pi, weight, geometry)
     return form(x, pi, weight, bias, geometry)

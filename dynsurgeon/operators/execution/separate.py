@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dynsurgeon.operators.execution.form import Gradients, Needs, layout_of
+from dynsurgeon.operators.execution.form import Gradients, Needs, Operands, layout_of
 from dynsurgeon.operators.execution.function import CallableForm
 from dynsurgeon.operators.execution.mixing import mix, unmix
 from dynsurgeon.operators.geometry import ConvGeometry
@@ -30,17 +30,9 @@ class Separate(CallableForm):
         ]
         return torch.cat(maps).contiguous(memory_format=layout_of(x)), None
 
-    def gradients(
-        self,
-        grad: Tensor,
-        x: Tensor,
-        pi: Tensor,
-        weight: Tensor,
-        kept: Tensor | None,
-        geometry: ConvGeometry,
-        needs: Needs,
-    ) -> Gradients:
+    def gradients(self, grad: Tensor, of: Operands, kept: Tensor | None, needs: Needs) -> Gradients:
         """Differentiate each convolution, and unmix the kernels' gradients."""
+        x, pi, weight, geometry = of
         kernels = _kernels(pi, weight)
         for_x = torch.empty_like(x) if needs.x else None
         mixed = torch.empty_like(kernels) if needs.pi or needs.weight else None

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dynsurgeon.operators.execution.columns import refold, unfold
-from dynsurgeon.operators.execution.form import Gradients, Needs
+from dynsurgeon.operators.execution.form import Gradients, Needs, Operands
 from dynsurgeon.operators.execution.function import CallableForm
 from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.geometry import ConvGeometry
@@ -39,17 +39,9 @@ class Tiled(CallableForm):
             y[:, rows] = torch.bmm(tile.view(len(x), -1, columns.shape[1]), columns)
         return y.view(len(x), -1, *geometry.out_sizes(x, weight)), None
 
-    def gradients(
-        self,
-        grad: Tensor,
-        x: Tensor,
-        pi: Tensor,
-        weight: Tensor,
-        kept: Tensor | None,
-        geometry: ConvGeometry,
-        needs: Needs,
-    ) -> Gradients:
+    def gradients(self, grad: Tensor, of: Operands, kept: Tensor | None, needs: Needs) -> Gradients:
         """Walk the tiles again: to the columns with each mixed kernel, then to bank and pi."""
+        x, pi, weight, geometry = of
         columns, flat = unfold(x, weight, geometry), grad.flatten(2)
         for_columns = torch.zeros_like(columns) if needs.x else None
         for_pi = torch.zeros_like(pi) if needs.pi else None

@@ -17,7 +17,7 @@ from dynsurgeon.operators.contract import (
 from dynsurgeon.operators.forms import ActivationForm
 from dynsurgeon.operators.static import ACTIVATIONS
 from dynsurgeon.recipe import SiteRecipe
-from dynsurgeon.registry import OPERATORS, Operator, layer_classes
+from dynsurgeon.registry import Operator, layer_classes, operator_with
 from dynsurgeon.surgery.sites.calls import activation_class, convolution_class
 
 
@@ -37,7 +37,7 @@ def build_layer(
     """
     operator, layer = _operator(site)
     if issubclass(layer, ConvolutionLayer) and static is not None:
-        check_fits(site, static)
+        _check_fits(site, operator, layer, static)
         assert isinstance(static, StaticConv)
         config = _settings(operator, site)
         if device == "meta":
@@ -56,10 +56,9 @@ def build_layer(
 
 
 def _operator(site: SiteRecipe) -> tuple[Operator, type[DynamicLayer]]:
-    for operator in OPERATORS:
-        for layer in operator.all_layers().values():
-            if layer.__name__ == site.operator:
-                return operator, layer
+    found = operator_with(site.operator)
+    if found is not None:
+        return found
     raise StorageError(
         f"{site.name!r}: unknown operator {site.operator!r}; known: {', '.join(layer_classes())}; "
         "one of your own has to be registered first (ds.register_operator)"
@@ -72,7 +71,12 @@ def check_fits(site: SiteRecipe, static: nn.Module) -> None:
     Raises:
         StorageError: It is something else, or the recipe names an unknown operator.
     """
-    operator, layer = _operator(site)
+    _check_fits(site, *_operator(site), static)
+
+
+def _check_fits(
+    site: SiteRecipe, operator: Operator, layer: type[DynamicLayer], static: nn.Module
+) -> None:
     if issubclass(layer, ConvolutionLayer):
         base = convolution_class(static)
         fits = base is not None and operator.layer_for(base) is layer
