@@ -17,6 +17,7 @@ from dynsurgeon.surgery.accept import check_model, check_numbers, check_static
 from dynsurgeon.surgery.cut.unshare import unshare_activations
 from dynsurgeon.surgery.decide.draft import Draft
 from dynsurgeon.surgery.decide.judge import judge_candidates
+from dynsurgeon.surgery.decide.overwritten import keep_overwritten
 from dynsurgeon.surgery.decide.planned import Plan
 from dynsurgeon.surgery.decide.presets import apply_preset
 from dynsurgeon.surgery.decide.settings import check_overrides
@@ -85,6 +86,7 @@ def plan_in_place(
     apply_preset(candidates, config)
     check_overrides(config, candidates)
     traces = _proven_traces(model, candidates, survey)
+    keep_overwritten(candidates, all_convert=not config.budgets)
     draft = Draft(model, candidates, survey, config, traces)
     return fit_budgets(draft, inputs, meter) if config.budgets else draft.plan()
 

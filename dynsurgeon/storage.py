@@ -79,7 +79,8 @@ def load(directory: str | Path, model: nn.Module, *, copy: bool = True) -> nn.Mo
 
     Args:
         directory: Where `save` wrote.
-        model: The static model that it was made from, with any weights.
+        model: The static model that it was made from, with any weights; folded in the same way,
+            if the dynamic one was folded before it was saved.
         copy: Leave `model` as it is and return a dynamic copy.
 
     Returns:
@@ -145,8 +146,8 @@ def _in_present_precision(model: nn.Module, recipe: Recipe) -> Recipe:
             tensors = model.get_submodule(site.name).parameters()
         except AttributeError as error:
             raise StorageError(
-                f"the dynamic layer {site.name!r} was taken out of the model: convert the model "
-                "that it is now, and save that"
+                f"the dynamic layer {site.name!r} was taken out of the model: save the model "
+                "before that (before it is folded, say), or convert the one that it is now"
             ) from error
         kinds = (str(t.dtype).removeprefix("torch.") for t in tensors)
         sites.append(replace(site, dtype=next(kinds, site.dtype)))

@@ -23,6 +23,7 @@ Header = dict[str, tuple[tuple[int, ...], str]]
 """Shape and type of each tensor in a file, by its name."""
 
 EXTRA = "_extra_state"
+BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 
 
 def check_savable(model: nn.Module) -> None:
@@ -113,7 +114,8 @@ def check_tensors(model: nn.Module, header: Header, path: Path) -> None:
         if name in header:
             _check_tensor(name, tensor, header, path)
         elif id(tensor) not in stored:
-            raise StorageError(f"{path} has no tensor {name!r}{suggest(name, header)}")
+            hint = _folded(model, name, header) or suggest(name, header)
+            raise StorageError(f"{path} has no tensor {name!r}{hint}")
     for name in header:
         if name not in state:
             hint = suggest(name, state)
@@ -154,6 +156,18 @@ def _alone(tensor: Tensor, memories: set[int]) -> Tensor:
 
 def _is_extra(name: str) -> bool:
     return name.rpartition(".")[2] == EXTRA
+
+
+def _folded(model: nn.Module, name: str, header: Header) -> str:
+    """Return what to do if the module of a missing tensor was folded away; else nothing."""
+    place = name.rpartition(".")[0]
+    gone = not any(stored.startswith(f"{place}.") for stored in header)
+    if not gone or not isinstance(_module_at(model, place), BATCH_NORMS):
+        return ""
+    return (
+        ": if the network was folded before it was saved (fuse() or the like), fold the static one "
+        "in the same way and load onto that"
+    )
 
 
 def _shape(header: Header, names: list[str], tensor: str) -> tuple[int, ...]:

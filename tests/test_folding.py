@@ -93,9 +93,25 @@ def test_copies_and_loaded_and_pickled_models_fold_themselves(tmp_path: Path) ->
 def test_a_folded_model_is_not_saved_for_what_it_was(tmp_path: Path) -> None:
     dynamic = converted(Folds())
     dynamic.fuse()
-    with pytest.raises(ds.StorageError):
+    with pytest.raises(ds.StorageError, match=r"conv' was taken out .*save the model before"):
         ds.save(dynamic, tmp_path / "there")
     assert not list((tmp_path / "there").glob("*"))
+
+
+@pytest.mark.parametrize("fold", [by_replacing, by_a_new_layer])
+def test_a_folded_model_loads_onto_the_folded_static_one(fold: Any, tmp_path: Path) -> None:
+    net = Folds(fold)
+    net.auxiliary = None
+    static = perturb_(net).eval()
+    dynamic = converted(net)
+    dynamic.fuse()
+    ds.save(dynamic, tmp_path)
+    with pytest.raises(ds.StorageError, match=r"bn.weight': .*fold the static one"):
+        ds.load(tmp_path, static)
+    loaded = ds.load(tmp_path, copy.deepcopy(static).fuse(), copy=False)
+    x = net.example(3, seed=1)
+    assert torch.equal(numbers(loaded, x), numbers(dynamic, x))
+    assert norms(static) == 6
 
 
 def test_a_restored_model_has_its_own_method_again() -> None:

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from dynsurgeon.compat import hooked_everywhere, tree_leaves
 from dynsurgeon.operators.static import FUNCTIONS, INPLACE_FUNCTIONS
 from dynsurgeon.surgery.sites.calls import CallCounter, CallKey, is_operator
+from dynsurgeon.surgery.sites.writes import Place, Writes
 
 _HARMLESS_ATTRIBUTES = {"dtype", "device", "requires_grad", "is_cuda", "layout", "grad"}
 
@@ -39,6 +40,11 @@ class Call:
     inplace: bool
     channels_last_axis: bool = False
     output: Tensor | None = None
+
+    @property
+    def place(self) -> Place:
+        """Its call site."""
+        return self.owner, self.key
 
 
 @dataclass
@@ -64,6 +70,7 @@ class Observer(TorchFunctionMode):
 
     Attributes:
         foreign_reads: Ids of parameters that were read outside their own operator's forward.
+        writes: Writes into the inputs of calls, after these.
     """
 
     def __init__(
@@ -80,6 +87,7 @@ class Observer(TorchFunctionMode):
         self._stack: list[OwnerRun | Call] = []
         self._paths: dict[nn.Module, dict[int, str]] = {}
         self.foreign_reads: set[int] = set()
+        self.writes = Writes()
 
     @contextmanager
     def observing(self) -> Iterator[None]:
@@ -128,6 +136,7 @@ class Observer(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         result = self._observe(func, args, kwargs or {})
+        self.writes.note(self._writer())
         if self._on_result is not None:
             self._on_result(result)
         return result
@@ -142,6 +151,7 @@ class Observer(TorchFunctionMode):
                 label = f"function:{FUNCTIONS[func]}"
                 call = self._start(frame, label, args, kwargs, function=func)
                 output = self._execute(call, func, args, kwargs)
+                self.writes.note(call.place if call.inplace else None)
                 self._finish(call, output)
                 return output
         if isinstance(frame, Call) and func in FUNCTIONS:
@@ -181,7 +191,13 @@ class Observer(TorchFunctionMode):
             return self._stand_in(call, _input_of(args, kwargs))
         return func(*args, **kwargs)
 
+    def _writer(self) -> Place | None:
+        frame = self._stack[-1] if self._stack else None
+        return frame.place if isinstance(frame, Call) and frame.inplace else None
+
     def _finish(self, call: Call, output: Any) -> None:
+        if not call.inplace and isinstance(call.input, Tensor):
+            self.writes.watch(call.place, call.input)
         if self._on_call is not None and isinstance(output, Tensor):
             call.output = output
             self._on_call(call)

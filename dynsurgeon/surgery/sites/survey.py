@@ -19,6 +19,7 @@ from dynsurgeon.running.run import MODES, Mode, batch_size, copied, preserved, w
 from dynsurgeon.surgery.sites.calls import CallKey
 from dynsurgeon.surgery.sites.observe import Call, Observer, OwnerRun
 from dynsurgeon.surgery.sites.structure import Structure, merged, structure_of
+from dynsurgeon.surgery.sites.writes import Place
 
 VARIES = object()
 """Marks an argument that is a tensor, or not the same in every run."""
@@ -39,7 +40,7 @@ class Execution:
 
 @dataclass
 class ObservedSite:
-    """One call site with all its executions."""
+    """One call site with all its executions, and who wrote into its input afterwards."""
 
     owner: nn.Module
     key: CallKey
@@ -48,6 +49,7 @@ class ObservedSite:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     inplace: bool
+    writers: set[Place | None] = field(default_factory=set)
     executions: list[Execution] = field(default_factory=list)
 
 
@@ -139,6 +141,9 @@ def _run(model: nn.Module, mode: Mode, inputs: Inputs, survey: Survey) -> None:
         survey.macs = flops.get_total_flops() // 2 // survey.batch
     survey.outputs[mode], survey.inputs[mode] = outputs, inputs
     survey.foreign_reads |= observer.foreign_reads
+    for place, writers in observer.writes.found.items():
+        if place in survey.sites:
+            survey.sites[place].writers |= writers
 
 
 def _note_call(survey: Survey, mode: Mode, call: Call) -> None:
