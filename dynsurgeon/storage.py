@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from dynsurgeon.errors import ConfigError, StorageError, SurgeryError
 from dynsurgeon.files import file_digest, staged_file
 from dynsurgeon.messages import first_line
 from dynsurgeon.recipe import Recipe, attach_recipe, recipe_of
-from dynsurgeon.running.copying import copy_of
+from dynsurgeon.running.copying import UncopyableError, copy_of
 from dynsurgeon.running.skeleton import skeleton_of
 from dynsurgeon.surgery.accept import check_model, check_static
 from dynsurgeon.surgery.cut.apply import apply_recipe
+from dynsurgeon.surgery.cut.intact import intact
 from dynsurgeon.tensor_file import (
     Header,
     check_bank_sizes,
@@ -88,7 +90,8 @@ def load(directory: str | Path, model: nn.Module, *, copy: bool = True) -> nn.Mo
 
     Raises:
         StorageError: A file is missing, damaged, or of another model.
-        UnsupportedModelError: `model` is of a form that can't be converted.
+        UnsupportedModelError: `model` is of a kind that can't be converted, or it can't be copied
+            (it may be loaded with copy=False).
     """
     check_model(model)
     check_static(model)
@@ -98,26 +101,30 @@ def load(directory: str | Path, model: nn.Module, *, copy: bool = True) -> nn.Mo
     check_bank_sizes(model, recipe, header)
     if recipe.sha256 is not None and file_digest(tensors) != recipe.sha256:
         raise StorageError(f"{tensors} is damaged, or was not saved with this {RECIPE_FILE}")
-    _rehearse(model, recipe, header, tensors)
+    try:
+        # Whatever is wrong with the files shows here, before anything is cut, and without the
+        # memory that a hostile recipe may ask for.
+        with torch.device("meta"):
+            _cut(skeleton_of(model), recipe, header, tensors)
+    except UncopyableError:
+        if copy:
+            raise
     dynamic = copy_of(model) if copy else model
-    apply_recipe(dynamic, recipe)
+    with nullcontext() if copy else intact(dynamic):
+        _cut(dynamic, recipe, header, tensors)
     read_tensors(dynamic, tensors)
     attach_recipe(dynamic, recipe)
     return dynamic
 
 
-def _rehearse(model: nn.Module, recipe: Recipe, header: Header, path: Path) -> None:
-    # Whatever is wrong with the files shows here, before anything is cut, and without the memory
-    # that a hostile recipe may ask for.
-    with torch.device("meta"):
-        skeleton = skeleton_of(model)
-        try:
-            apply_recipe(skeleton, recipe)
-        except SurgeryError:
-            raise
-        except Exception as error:
-            raise StorageError(f"the recipe does not fit the model: {first_line(error)}") from error
-    check_tensors(skeleton, header, path)
+def _cut(model: nn.Module, recipe: Recipe, header: Header, path: Path) -> None:
+    try:
+        apply_recipe(model, recipe)
+    except SurgeryError:
+        raise
+    except Exception as error:
+        raise StorageError(f"the recipe does not fit the model: {first_line(error)}") from error
+    check_tensors(model, header, path)
 
 
 def read_recipe(directory: str | Path) -> Recipe:

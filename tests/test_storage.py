@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -99,6 +100,46 @@ def test_in_place_and_in_train_mode(tiny_resnet: TinyNet, tmp_path: Path) -> Non
     assert loaded is net
     assert all(module.training for module in loaded.modules())
     assert_bit_equal(dynamic, loaded, tiny_resnet.example())
+
+
+class Locked(TinyResNet):
+    """One that holds something which nobody can copy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = Lock()
+
+
+def test_a_model_that_can_not_be_copied_loads_in_place(
+    tiny_resnet: TinyNet, tmp_path: Path
+) -> None:
+    dynamic = trained(tiny_resnet, tiny_resnet.example())
+    ds.save(dynamic, tmp_path)
+    with pytest.raises(ds.UnsupportedModelError, match="the model can't be copied"):
+        ds.load(tmp_path, Locked())
+    net = Locked().eval()
+    assert ds.load(tmp_path, net, copy=False) is net
+    x = tiny_resnet.example(3, seed=1)
+    with torch.no_grad():
+        assert torch.equal(net(x), dynamic.eval()(x))
+
+
+@pytest.mark.parametrize("what", ["conv", "fc"])
+def test_it_is_whole_where_loading_in_place_fails(
+    what: str, tiny_resnet: TinyNet, tmp_path: Path
+) -> None:
+    ds.save(trained(tiny_resnet, tiny_resnet.example()), tmp_path)
+    net = Locked()
+    if what == "conv":
+        net.layer2[0].conv2 = nn.Conv2d(16, 16, 3, padding=1, bias=True)
+    else:
+        net.fc = nn.Linear(16, 3)
+    before = {name: (type(module), dict(vars(module))) for name, module in net.named_modules()}
+    state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    with pytest.raises(ds.StorageError):
+        ds.load(tmp_path, net, copy=False)
+    assert {name: (type(m), dict(vars(m))) for name, m in net.named_modules()} == before
+    assert all(torch.equal(t, state[name]) for name, t in net.state_dict().items())
 
 
 def test_random_state_and_gradients_are_left_alone(tiny_resnet: TinyNet, tmp_path: Path) -> None:

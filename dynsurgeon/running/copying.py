@@ -11,6 +11,10 @@ from dynsurgeon.errors import UnsupportedModelError
 from dynsurgeon.messages import first_line
 
 
+class UncopyableError(UnsupportedModelError):
+    """A model holds something that can't be copied."""
+
+
 def copy_of(model: nn.Module, copied: dict[int, Any] | None = None) -> nn.Module:
     """Deep-copy a model.
 
@@ -24,7 +28,7 @@ def copy_of(model: nn.Module, copied: dict[int, Any] | None = None) -> nn.Module
     try:
         return copy.deepcopy(model, {**_computed_tensors(model), **(copied or {})})
     except Exception as error:
-        raise UnsupportedModelError(
+        raise UncopyableError(
             f"the model can't be copied ({first_line(error)}): plan it and convert it in "
             "place with copy=False (a latency budget needs copies)"
         ) from error
