@@ -33,7 +33,7 @@ from sweeping import (
 from torch import nn
 
 import dynsurgeon as ds
-from dynsurgeon.models.inputs import DETECTORS, example_inputs
+from dynsurgeon.models.examples import DETECTORS, example_inputs
 from dynsurgeon.models.names import build_model, torchvision_names
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import run_model, tensors_of

@@ -1,11 +1,12 @@
-"""What each form of execution costs in PyTorch, by layer, as a ratio to the static convolution.
+"""What each algorithm of execution costs in PyTorch, by layer, as a ratio to the static
+convolution.
 
     python benchmarks/torch_layers.py
     python benchmarks/torch_layers.py --layers '3x3 *' --batch 8 --channels-last --threads 1
 
-A row a layer: forward, and forward with backward, of every form that fits it; the form that
-`dynsurgeon.operators.execution.choice` picks is marked. All forms of a layer are timed in the same
-rounds. Attention is left out: the same for all. Nothing else should be running.
+A row a layer: forward, and forward with backward, of every algorithm that fits it; the algorithm
+that `dynsurgeon.operators.execution.choice` picks is marked. All algorithms of a layer are timed in
+the same rounds. Attention is left out: the same for all. Nothing else should be running.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from dynsurgeon.operators import DynamicConv2d
-from dynsurgeon.operators.execution import LEAN_FORMS, Form, LeanForm, choose, grouped, stacked
+from dynsurgeon.operators.execution import (
+    LEAN_ALGORITHMS,
+    Algorithm,
+    LeanAlgorithm,
+    choose,
+    grouped,
+    stacked,
+)
 from dynsurgeon.timing.interleave import interleaved
 from dynsurgeon.timing.machine import describe_machine
 from dynsurgeon.timing.noise import noise_warning
@@ -55,7 +63,7 @@ LAYERS = {
 }
 """Channels in and out, kernel, stride, size of the input, groups."""
 
-PLAIN: dict[str, Form] = {"grouped": grouped, "stacked": stacked}
+PLAIN: dict[str, Algorithm] = {"grouped": grouped, "stacked": stacked}
 
 
 def main() -> None:
@@ -64,8 +72,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     settings = ("threads", "batch", "channels_last")
     print(json.dumps({**describe_machine(), **{key: getattr(options, key) for key in settings}}))
-    print(f"| layer | static ms | {' | '.join([*PLAIN, *LEAN_FORMS])} |")
-    print("|---|---|" + "---|" * (len(PLAIN) + len(LEAN_FORMS)))
+    print(f"| layer | static ms | {' | '.join([*PLAIN, *LEAN_ALGORITHMS])} |")
+    print("|---|---|" + "---|" * (len(PLAIN) + len(LEAN_ALGORITHMS)))
     for name in LAYERS:
         if fnmatch(name, options.layers):
             print(row(name, options), flush=True)
@@ -83,38 +91,38 @@ def row(name: str, options: argparse.Namespace) -> str:
     static.to(memory_format=layout)  # type: ignore[call-overload]
     pi = torch.softmax(torch.randn(options.batch, layer.experts), 1)
     calls = {"static": (lambda v: static(v))}
-    for form_name, form in {**PLAIN, **LEAN_FORMS}.items():
-        if fits(form_name, layer):
-            calls[form_name] = bound(form, layer, pi)
+    for algorithm_name, algorithm in {**PLAIN, **LEAN_ALGORITHMS}.items():
+        if fits(algorithm_name, layer):
+            calls[algorithm_name] = bound(algorithm, layer, pi)
     forward = interleaved({k: inference(c, x) for k, c in calls.items()}, rounds=options.rounds)
     both = interleaved({k: training(c, x) for k, c in calls.items()}, rounds=options.rounds)
     if noise_warning([forward["static"], both["static"]]) is not None:
         name += " (noisy)"
     chosen = choose(x, pi, layer.weight, layer.geometry)
-    chosen_name = chosen.name if isinstance(chosen, LeanForm) else chosen.__name__
+    chosen_name = chosen.name if isinstance(chosen, LeanAlgorithm) else chosen.__name__
     cells = []
-    for form_name in {**PLAIN, **LEAN_FORMS}:
-        if form_name not in calls:
+    for algorithm_name in {**PLAIN, **LEAN_ALGORITHMS}:
+        if algorithm_name not in calls:
             cells.append("")
             continue
-        ratios = [t[form_name].against(t["static"]).ratio for t in (forward, both)]
+        ratios = [t[algorithm_name].against(t["static"]).ratio for t in (forward, both)]
         cell = " / ".join(f"{ratio:.1f}" for ratio in ratios)
-        cells.append(f"**{cell}**" if form_name == chosen_name else cell)
+        cells.append(f"**{cell}**" if algorithm_name == chosen_name else cell)
     times = " / ".join(f"{1e3 * t['static'].median:.2f}" for t in (forward, both))
     return f"| {name} | {times} | {' | '.join(cells)} |"
 
 
 def fits(name: str, layer: DynamicConv2d) -> bool:
-    """Whether a form can run this layer."""
+    """Whether an algorithm can run this layer."""
     if name == "pointwise":
         return layer.groups == 1 and layer.kernel_size == (1, 1)
     return layer.groups == 1 or name not in ("tiled", "outputs")
 
 
-def bound(form: Form, layer: DynamicConv2d, pi: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return a call of `form` that trains bank and attention."""
+def bound(algorithm: Algorithm, layer: DynamicConv2d, pi: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return a call of `algorithm` that trains bank and attention."""
     share = pi.clone().requires_grad_()
-    return lambda x: form(x, share, layer.weight, layer.bias, layer.geometry)
+    return lambda x: algorithm(x, share, layer.weight, layer.bias, layer.geometry)
 
 
 def inference(call: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], Tensor]:

@@ -1,7 +1,7 @@
 """The application: its commands, and what becomes of their errors.
 
 Exit codes: 0 done; 1 a fault of ours; 2 usage or configuration; 3 parity failed; 4 the model or its
-weights can't be had; 5 the model is of a form that isn't supported; 6 files in the way or damaged;
+weights can't be had; 5 the model is of a kind that isn't supported; 6 files in the way or damaged;
 7 the data can't be trained on; 8 training diverged; 130 interrupted.
 """
 

@@ -54,7 +54,7 @@ def convert(
         NoSiteError: Nothing in the model can be made dynamic under this configuration.
         StorageError: The plan was made of another model. Whatever is raised, `model` is as it was,
             bit for bit, with copy=False too.
-        UnsupportedModelError: The model is of a form that can't be converted, or holds NaN.
+        UnsupportedModelError: The model is of a kind that can't be converted, or holds NaN.
     """
     check_model(model)
     check_static(model)

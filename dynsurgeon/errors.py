@@ -54,7 +54,7 @@ class WeightsError(SurgeryError):
 
 
 class UnsupportedModelError(SurgeryError):
-    """The model is of a form that can't be converted as it is."""
+    """The model is of a kind that can't be converted as it is."""
 
     exit_code = 5
 

@@ -53,7 +53,7 @@ def plan(
         ConfigError: The inputs or the configuration don't fit the model.
         PatternError: A pattern selects no site.
         NoSiteError: No site fits a budget.
-        UnsupportedModelError: The model is of a form that can't be converted, or holds NaN.
+        UnsupportedModelError: The model is of a kind that can't be converted, or holds NaN.
     """
     check_model(model)
     check_static(model)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from dynsurgeon.runtimes.child import Arrays, Run, serve
+from dynsurgeon.runtimes.child import Arrays, Compute, serve
 from dynsurgeon.runtimes.contract import LoadedFile, Runtime
 
 PATIENCE = 0.2
@@ -35,7 +35,7 @@ def fake(fault: str = "none", *, version: str | None = "1.2") -> Runtime:
     return Runtime("fake", "for tests", "pip install fake", "openvino", lambda: version, load)
 
 
-def load_here(file: str, inputs: Sequence[str], threads: int | None) -> Run:
+def load_here(file: str, inputs: Sequence[str], threads: int | None) -> Compute:
     """Read a file, and go wrong as the first argument says."""
     fault = sys.argv[1]
     session = ort.InferenceSession(file)

@@ -17,8 +17,8 @@ from dynsurgeon.bench.rows import bench
 from dynsurgeon.cli.options.bench import TimingOptions
 from dynsurgeon.cli.options.budget import BudgetOptions
 from dynsurgeon.cli.options.onnx_file import OnnxOptions
-from dynsurgeon.cli.options.settings import surgery_config
 from dynsurgeon.cli.options.surgery import SurgeryOptions
+from dynsurgeon.cli.options.surgery_config import surgery_config
 from dynsurgeon.registry import DEFAULTS, operator_names
 
 GROUPS = (SurgeryOptions, BudgetOptions)

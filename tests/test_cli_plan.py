@@ -6,7 +6,7 @@ import pytest
 from cli_helpers import SIZE, CommandLine, cli
 
 import dynsurgeon as ds
-from dynsurgeon.models.inputs import example_inputs
+from dynsurgeon.models.examples import example_inputs
 from dynsurgeon.models.names import build_model
 from dynsurgeon.surgery.decide.plan_table import HEADER
 

@@ -1,4 +1,4 @@
-"""Every form of execution computes what the slow reference computes, forwards and backwards."""
+"""Every algorithm of execution computes what the slow reference does, forwards and backwards."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from dynsurgeon.config import DynamicConvConfig
 from dynsurgeon.operators import DynamicConv, DynamicConv2d, KernelAttention, execution
 from dynsurgeon.operators.execution import (
-    Form,
-    forced_form,
+    Algorithm,
+    forced_algorithm,
     grouped,
     one_by_one,
     plain,
     stacked,
 )
 
-FORMS = [grouped, stacked, one_by_one]
+ALGORITHMS = [grouped, stacked, one_by_one]
 TOLERANCE = 1e-11
 
 Run = Callable[[DynamicConv, Tensor], Tensor]
@@ -40,8 +40,8 @@ def output_and_gradients(run: Run, module: DynamicConv, x: Tensor) -> list[Tenso
     return [y.detach(), *grads]
 
 
-def largest_deviation(module: DynamicConv, x: Tensor, form: Form) -> float:
-    with forced_form(form):
+def largest_deviation(module: DynamicConv, x: Tensor, algorithm: Algorithm) -> float:
+    with forced_algorithm(algorithm):
         actual = output_and_gradients(lambda m, v: m(v), module, x)
     expected = output_and_gradients(reference_dynamic_conv, module, x)
     # The floor is for gradients that are 0, as the attention's is with one kernel: only rounding
@@ -49,10 +49,10 @@ def largest_deviation(module: DynamicConv, x: Tensor, form: Form) -> float:
     return max(deviation(a, e, floor=1e-3) for a, e in zip(actual, expected, strict=True))
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
 @given(case=conv_cases())
-def test_form_equals_reference(form: Form, case: ConvCase) -> None:
-    assert largest_deviation(case.perturbed(), case.input(), form) < TOLERANCE
+def test_form_equals_reference(algorithm: Algorithm, case: ConvCase) -> None:
+    assert largest_deviation(case.perturbed(), case.input(), algorithm) < TOLERANCE
 
 
 @given(case=conv_cases())
@@ -77,9 +77,9 @@ MUTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
 def test_reference_sees_mixed_up_attention(
-    form: Form, mutation: str, monkeypatch: pytest.MonkeyPatch
+    algorithm: Algorithm, mutation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = small_case()
     module, x = case.perturbed(), case.input()
@@ -87,7 +87,7 @@ def test_reference_sees_mixed_up_attention(
     monkeypatch.setattr(
         KernelAttention, "forward", lambda self, v: MUTATIONS[mutation](right(self, v))
     )
-    assert largest_deviation(module, x, form) > 0.05
+    assert largest_deviation(module, x, algorithm) > 0.05
 
 
 def test_reference_sees_kernels_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,12 +104,12 @@ def test_reference_sees_groups_in_another_order(monkeypatch: pytest.MonkeyPatch)
     assert largest_deviation(case.perturbed(), case.input(), stacked) > 0.05
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
-def test_samples_do_not_touch_each_other(form: Form) -> None:
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
+def test_samples_do_not_touch_each_other(algorithm: Algorithm) -> None:
     case = small_case()
     module, x = case.perturbed(), case.input()
     order = [2, 0, 1]
-    with forced_form(form):
+    with forced_algorithm(algorithm):
         together, permuted = module(x), module(x[order])
         alone = torch.cat([module(sample) for sample in x.chunk(3)])
     assert deviation(permuted, together[order]) < TOLERANCE
@@ -117,12 +117,12 @@ def test_samples_do_not_touch_each_other(form: Form) -> None:
     assert deviation(together[order], together) > 0.05  # the samples do differ
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
-def test_kernels_and_their_attention_belong_together(form: Form) -> None:
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.__name__)
+def test_kernels_and_their_attention_belong_together(algorithm: Algorithm) -> None:
     case = small_case()
     module, x = case.perturbed(), case.input()
     order = [1, 3, 0, 2]
-    with forced_form(form), torch.no_grad():
+    with forced_algorithm(algorithm), torch.no_grad():
         before = module(x)
         module.weight.copy_(module.weight[order])
         assert module.bias is not None
@@ -142,13 +142,15 @@ def test_identical_kernels_mix_to_themselves(case: ConvCase) -> None:
     assert torch.equal(execution.mix(pi, bank), bank[:1].expand(case.shape[0], -1))
 
 
-@pytest.mark.parametrize("form", [stacked, one_by_one])
+@pytest.mark.parametrize("algorithm", [stacked, one_by_one])
 @given(case=conv_cases())
-def test_stacked_identical_kernels_are_the_static_convolution(form: Form, case: ConvCase) -> None:
+def test_stacked_identical_kernels_are_the_static_convolution(
+    algorithm: Algorithm, case: ConvCase
+) -> None:
     static, x = case.static(), case.input()
     config = replace(case.config, start="identical", temperature=0.1)
     module = replace(case, config=config).dynamic(static)
-    with forced_form(form):
+    with forced_algorithm(algorithm):
         assert torch.equal(module(x), static(x))
 
 
@@ -156,17 +158,17 @@ def test_forced_form_ends_with_its_context() -> None:
     module, x = DynamicConv2d(2, 2, 1), torch.randn(2, 2, 1, 1)
     calls: list[str] = []
 
-    def spy(name: str) -> Form:
-        def form(*arguments: object) -> Tensor:
+    def spy(name: str) -> Algorithm:
+        def algorithm(*arguments: object) -> Tensor:
             calls.append(name)
             return stacked(*arguments)  # type: ignore[arg-type]
 
-        return form
+        return algorithm
 
-    with forced_form(spy("outer")):
-        with pytest.raises(RuntimeError), forced_form(spy("inner")):
+    with forced_algorithm(spy("outer")):
+        with pytest.raises(RuntimeError), forced_algorithm(spy("inner")):
             module(x[:, :1])  # one channel too few
-        with forced_form(spy("inner")):
+        with forced_algorithm(spy("inner")):
             module(x)
         module(x)
     module(x)

@@ -1,4 +1,4 @@
-"""Which form runs where: by shape, memory format, type of number, and what looks at the graph."""
+"""Which algorithm runs where: by shape, memory format, numbers, and what looks at the graph."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from dynsurgeon.config import DynamicConvConfig
 from dynsurgeon.operators import DynamicConv2d
 from dynsurgeon.operators.execution import (
-    LEAN_FORMS,
-    LeanForm,
+    LEAN_ALGORITHMS,
+    LeanAlgorithm,
     choose,
     context,
-    forced_form,
+    forced_algorithm,
     one_by_one,
 )
 from dynsurgeon.operators.execution.choice import LEAN
@@ -49,8 +49,8 @@ CASES: list[tuple[tuple[int, ...], Settings, bool, str]] = [
 ]
 
 
-def name_of(form: Any) -> str:
-    return form.name if isinstance(form, LeanForm) else form.__name__
+def name_of(algorithm: Any) -> str:
+    return algorithm.name if isinstance(algorithm, LeanAlgorithm) else algorithm.__name__
 
 
 def chosen(layer: DynamicConv2d, x: Tensor) -> str:
@@ -74,7 +74,7 @@ def test_form_by_shape_and_layout(
 
 
 def test_every_form_is_chosen_somewhere() -> None:
-    assert {name_of(rule.form) for rule in LEAN} == set(LEAN_FORMS) | {"stacked"}
+    assert {name_of(rule.algorithm) for rule in LEAN} == set(LEAN_ALGORITHMS) | {"stacked"}
 
 
 @pytest.mark.parametrize(("shape", "settings", "last", "_"), CASES[:-1])
@@ -86,7 +86,7 @@ def test_what_is_chosen_equals_the_slow_form(
     module = case.perturbed()
     x = torch.randn(shape, dtype=torch.float64)
     x = x.to(memory_format=torch.channels_last) if last else x
-    with forced_form(one_by_one):
+    with forced_algorithm(one_by_one):
         expected = module(x)
     assert deviation(module(x), expected) < 1e-11
 

@@ -21,7 +21,7 @@ from dynsurgeon.operators import (
     DynamicReLUB,
     DynamicReLUC,
 )
-from dynsurgeon.operators.execution import LEAN_FORMS, Form, forced_form, plain, run
+from dynsurgeon.operators.execution import LEAN_ALGORITHMS, Algorithm, forced_algorithm, plain, run
 
 Follower = Callable[[Tensor], Tensor]
 
@@ -34,9 +34,12 @@ FOLLOWERS: dict[str, tuple[Follower, Follower]] = {
 }
 """What writes into a layer's output, and the same out of place."""
 
-FORMS: dict[str, Form] = {
-    **LEAN_FORMS,
-    **{form.__name__: form for form in (plain.stacked, plain.grouped, plain.one_by_one)},
+ALGORITHMS: dict[str, Algorithm] = {
+    **LEAN_ALGORITHMS,
+    **{
+        algorithm.__name__: algorithm
+        for algorithm in (plain.stacked, plain.grouped, plain.one_by_one)
+    },
 }
 
 
@@ -68,34 +71,34 @@ def check(layer: nn.Module, x: Tensor, follower: str, *, twice: bool = False) ->
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
-@pytest.mark.parametrize(("name", "batch"), [("folded", 1), *((name, 3) for name in FORMS)])
+@pytest.mark.parametrize(("name", "batch"), [("folded", 1), *((name, 3) for name in ALGORITHMS)])
 def test_a_convolution(name: str, batch: int, bias: bool) -> None:
     layer, x = conv_of(name, bias=bias, batch=batch)
-    with forced_form(FORMS[name]):
+    with forced_algorithm(ALGORITHMS[name]):
         for follower in FOLLOWERS:
             check(layer, x, follower)
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_convolution_twice_differentiated(name: str) -> None:
     layer, x = conv_of(name, bias=False)
-    with forced_form(FORMS[name]):
+    with forced_algorithm(ALGORITHMS[name]):
         check(layer, x, "silu", twice=True)
 
 
-@pytest.mark.parametrize("name", LEAN_FORMS)
+@pytest.mark.parametrize("name", LEAN_ALGORITHMS)
 def test_no_copy_is_made_of_the_output(name: str) -> None:
     layer, x = conv_of(name, bias=False)
     made: list[int] = []
-    convolve = LEAN_FORMS[name].convolve
+    convolve = LEAN_ALGORITHMS[name].convolve
 
     def noted(*args: Any) -> Any:
         y, kept = convolve(*args)
         made.append(y.data_ptr())
         return y, kept
 
-    with forced_form(LEAN_FORMS[name]), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LEAN_FORMS[name], "convolve", noted)
+    with forced_algorithm(LEAN_ALGORITHMS[name]), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LEAN_ALGORITHMS[name], "convolve", noted)
         assert layer(x).data_ptr() in made
 
 
@@ -105,10 +108,10 @@ def test_a_convolution_without_a_batch_axis(shape: tuple[int, ...]) -> None:
     check(layer, torch.randn(shape, dtype=torch.float64), "silu")
 
 
-@pytest.mark.parametrize("name", LEAN_FORMS)
+@pytest.mark.parametrize("name", LEAN_ALGORITHMS)
 def test_a_compiled_convolution(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch._dynamo.reset()
-    monkeypatch.setattr(run, "choose", lambda *_: LEAN_FORMS[name])
+    monkeypatch.setattr(run, "choose", lambda *_: LEAN_ALGORITHMS[name])
     layer, x = conv_of(name, bias=False)
     inplace, plainly = FOLLOWERS["silu"]
     expected = gradients(layer, x, plainly, twice=False)
@@ -148,7 +151,7 @@ def test_under_autocast(follower: str) -> None:
 
 def test_what_the_backward_needs_is_not_written_over_unseen() -> None:
     layer, x = conv_of("outputs", bias=False)
-    with forced_form(LEAN_FORMS["outputs"]):
+    with forced_algorithm(LEAN_ALGORITHMS["outputs"]):
         y = layer(x := x + 0)
         x.mul_(2)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):

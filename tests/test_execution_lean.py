@@ -1,4 +1,4 @@
-"""Every lean form computes what the slow reference computes, forwards and backwards."""
+"""Every lean algorithm computes what the slow reference computes, forwards and backwards."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from dynsurgeon.config import DynamicConvConfig
 from dynsurgeon.operators import DynamicConv, KernelAttention
-from dynsurgeon.operators.execution import LEAN_FORMS, folded, forced_form, tiled
-from dynsurgeon.operators.execution.form import is_channels_last
+from dynsurgeon.operators.execution import LEAN_ALGORITHMS, folded, forced_algorithm, tiled
+from dynsurgeon.operators.execution.algorithm import is_channels_last
 
 TOLERANCE = 1e-11
 ANY_GEOMETRY = ["folded", "separate"]
@@ -61,7 +61,7 @@ def case_of(name: str) -> ConvCase:
 def test_forms_of_any_geometry(name: str, case: ConvCase) -> None:
     module = case.perturbed()
     assume(module.geometry.symmetric(module.kernel_size))
-    assert largest_deviation(module, case.input(), LEAN_FORMS[name]) < TOLERANCE
+    assert largest_deviation(module, case.input(), LEAN_ALGORITHMS[name]) < TOLERANCE
 
 
 @pytest.mark.parametrize("name", ["outputs", "tiled"])
@@ -70,21 +70,21 @@ def test_forms_of_any_geometry(name: str, case: ConvCase) -> None:
 def test_forms_of_dense_convolutions(name: str, case: ConvCase) -> None:
     module = case.perturbed()
     assume(FITS[name](module) and module.geometry.symmetric(module.kernel_size))
-    assert largest_deviation(module, case.input(), LEAN_FORMS[name]) < TOLERANCE
+    assert largest_deviation(module, case.input(), LEAN_ALGORITHMS[name]) < TOLERANCE
 
 
 @pytest.mark.parametrize("stride", [1, 2, (1, 3)])
 @pytest.mark.parametrize("kernel", [1, 3])
-@pytest.mark.parametrize("name", LEAN_FORMS)
+@pytest.mark.parametrize("name", LEAN_ALGORITHMS)
 @pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels_last"])
 def test_images_in_both_layouts(name: str, last: bool, kernel: int, stride: Any) -> None:
     case = image_case(kernel, stride=stride)
     module, x = case.perturbed(), case.input()
     if not FITS[name](module):
-        pytest.skip(f"{name} has no form for it")
+        pytest.skip(f"{name} has no algorithm for it")
     x = x.to(memory_format=torch.channels_last) if last else x
-    assert largest_deviation(module, x, LEAN_FORMS[name]) < TOLERANCE
-    with forced_form(LEAN_FORMS[name]):
+    assert largest_deviation(module, x, LEAN_ALGORITHMS[name]) < TOLERANCE
+    with forced_algorithm(LEAN_ALGORITHMS[name]):
         assert module(x).is_contiguous() or last
         assert is_channels_last(module(x)) or not last
 
@@ -93,18 +93,18 @@ def test_images_in_both_layouts(name: str, last: bool, kernel: int, stride: Any)
 def test_tiles_of_any_size(bytes_of_a_tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiled, "TILE_BYTES", bytes_of_a_tile)
     case = image_case(3, out_channels=7)
-    assert largest_deviation(case.perturbed(), case.input(), LEAN_FORMS["tiled"]) < TOLERANCE
+    assert largest_deviation(case.perturbed(), case.input(), LEAN_ALGORITHMS["tiled"]) < TOLERANCE
 
 
 @pytest.mark.parametrize("bytes_of_a_chunk", [1, 1800, 4000])
 def test_chunks_of_any_size(bytes_of_a_chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folded, "CHUNK_BYTES", bytes_of_a_chunk)
     case = small_case()
-    assert largest_deviation(case.perturbed(), case.input(), LEAN_FORMS["folded"]) < TOLERANCE
+    assert largest_deviation(case.perturbed(), case.input(), LEAN_ALGORITHMS["folded"]) < TOLERANCE
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
-@pytest.mark.parametrize("name", LEAN_FORMS)
+@pytest.mark.parametrize("name", LEAN_ALGORITHMS)
 def test_reference_sees_mixed_up_attention(
     name: str, mutation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,20 +114,20 @@ def test_reference_sees_mixed_up_attention(
     monkeypatch.setattr(
         KernelAttention, "forward", lambda self, v: MUTATIONS[mutation](right(self, v))
     )
-    assert largest_deviation(module, x, LEAN_FORMS[name]) > 0.02
+    assert largest_deviation(module, x, LEAN_ALGORITHMS[name]) > 0.02
 
 
-@pytest.mark.parametrize("name", LEAN_FORMS)
+@pytest.mark.parametrize("name", LEAN_ALGORITHMS)
 def test_identical_kernels_give_the_static_convolution(name: str) -> None:
     case = case_of(name)
     static, x = case.static(), case.input()
     module = case.dynamic(static)
-    with forced_form(LEAN_FORMS[name]):
+    with forced_algorithm(LEAN_ALGORITHMS[name]):
         assert deviation(module(x), static(x)) < 1e-14
 
 
 @pytest.mark.parametrize("frozen", ["x", "attention", "weight"])
-@pytest.mark.parametrize("name", LEAN_FORMS)
+@pytest.mark.parametrize("name", LEAN_ALGORITHMS)
 def test_only_the_gradients_that_are_needed(name: str, frozen: str) -> None:
     case = case_of(name)
     module, x = case.perturbed(), case.input()
@@ -143,13 +143,13 @@ def test_only_the_gradients_that_are_needed(name: str, frozen: str) -> None:
 
 def gradients(module: DynamicConv, x: Tensor, name: str) -> dict[str, Tensor]:
     module.zero_grad(set_to_none=True)
-    with forced_form(LEAN_FORMS[name]):
+    with forced_algorithm(LEAN_ALGORITHMS[name]):
         module(x).square().sum().backward()
     found = {"x": x.grad, **{key: p.grad for key, p in module.named_parameters()}}
     return {key: gradient.clone() for key, gradient in found.items() if gradient is not None}
 
 
-@pytest.mark.parametrize("name", LEAN_FORMS)
+@pytest.mark.parametrize("name", LEAN_ALGORITHMS)
 def test_gradients_of_gradients(name: str) -> None:
     case = case_of(name)
     module, x = case.perturbed(), case.input()
@@ -160,13 +160,13 @@ def test_gradients_of_gradients(name: str) -> None:
         inputs = [leaf, *module.parameters()]
         return list(torch.autograd.grad(slope.square().sum(), inputs, materialize_grads=True))
 
-    with forced_form(LEAN_FORMS[name]):
+    with forced_algorithm(LEAN_ALGORITHMS[name]):
         actual = penalty(lambda m, v: m(v))
     expected = penalty(reference_dynamic_conv)
     assert max(deviation(a, e, 1e-3) for a, e in zip(actual, expected, strict=True)) < 1e-9
 
 
-@pytest.mark.parametrize("name", LEAN_FORMS)
+@pytest.mark.parametrize("name", LEAN_ALGORITHMS)
 @pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels_last"])
 def test_compiled_ahead_of_time(name: str, last: bool) -> None:
     torch._dynamo.reset()
@@ -174,7 +174,7 @@ def test_compiled_ahead_of_time(name: str, last: bool) -> None:
     module, x = case.perturbed(), case.input()
     x = x.to(memory_format=torch.channels_last) if last else x
     compiled: Any = torch.compile(module, fullgraph=True, backend="aot_eager")
-    with forced_form(LEAN_FORMS[name]):
+    with forced_algorithm(LEAN_ALGORITHMS[name]):
         actual = output_and_gradients(lambda m, v: compiled(v), module, x)
         expected = output_and_gradients(lambda m, v: m(v), module, x)
     assert max(deviation(a, e, 1e-3) for a, e in zip(actual, expected, strict=True)) < TOLERANCE
@@ -210,6 +210,6 @@ def test_nothing_mixed_is_kept() -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         for name in ("folded", "tiled", "separate"):
-            with forced_form(LEAN_FORMS[name]):
+            with forced_algorithm(LEAN_ALGORITHMS[name]):
                 module(x)
             assert max(kept) <= max(x.numel(), module.weight.numel()), name

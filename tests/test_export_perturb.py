@@ -19,7 +19,7 @@ from dynsurgeon.export.perturb import (
 )
 from dynsurgeon.operators import DynamicConv2d, DynamicReLUB, DynamicReLUC, KernelAttention
 from dynsurgeon.operators.contract import is_dynamic
-from dynsurgeon.operators.execution import forced_form, grouped, stacked
+from dynsurgeon.operators.execution import forced_algorithm, grouped, stacked
 from dynsurgeon.running.inputs import Inputs
 
 
@@ -126,10 +126,10 @@ def steep_net() -> nn.Module:
 
 
 def rounding(net: nn.Module, state: dict[str, Tensor]) -> float:
-    """How far two exact forms lie apart, over the largest output."""
+    """How far two exact algorithms lie apart, over the largest output."""
     found = []
     for form in (grouped, stacked):
-        with forced_form(form):
+        with forced_algorithm(form):
             found.append(functional_call(net, state, (X,)))
     return float((found[0] - found[1]).abs().max() / found[0].abs().max())
 

@@ -16,7 +16,7 @@ from dynsurgeon.export.forms import CONV_FORMS
 from dynsurgeon.export.forms.site import is_dynamic_conv
 from dynsurgeon.export.target import Target
 from dynsurgeon.export.tuning import race, sites
-from dynsurgeon.export.tuning.probe import probe_model
+from dynsurgeon.export.tuning.excerpt import excerpt_model
 from dynsurgeon.export.tuning.sites import Timer
 from dynsurgeon.operators import DynamicConv2d
 from dynsurgeon.timing.interleave import Timing
@@ -117,10 +117,10 @@ def test_a_probe_computes_the_convolution_between_its_neighbours(form: str, tmp_
     conv = DynamicConv2d(3, 6, 1)
     captured, *_ = captured_graph(conv, torch.randn(1, 3, 5, 5))
     (node,) = (node for node in captured.model.graph if is_dynamic_conv(node))
-    model = probe_model(node, form)
+    model = excerpt_model(node, form)
     import onnx_ir as ir
 
-    ir.save(model, tmp_path / "probe.onnx")
+    ir.save(model, tmp_path / "excerpt.onnx")
     given = {
         name: torch.from_numpy(value.const_value.numpy().copy())  # type: ignore[union-attr]
         for name, value in model.graph.initializers.items()
@@ -129,4 +129,4 @@ def test_a_probe_computes_the_convolution_between_its_neighbours(form: str, tmp_
     first, last = given["x/kernel"], given["y/kernel"]
     kernel = torch.einsum("k,k...->...", pi[0], torch.as_tensor(given["bank"]))
     y = torch.nn.functional.conv2d(x * first.view(1, -1, 1, 1), kernel, pi[0] @ given["biases"])
-    assert_close(run_onnx(tmp_path / "probe.onnx", x, pi), [y * last.view(1, -1, 1, 1)])
+    assert_close(run_onnx(tmp_path / "excerpt.onnx", x, pi), [y * last.view(1, -1, 1, 1)])

@@ -1,4 +1,4 @@
-"""Wrappers and other forms of a model: kept, or refused by name and with the mend."""
+"""Wrappers and other kinds of a model: kept, or refused by name and with the mend."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from surgery_nets import EVERY, Flow, Kernels, images
 from torch import Tensor, nn
 
 import dynsurgeon as ds
-from dynsurgeon.operators.execution import forced_form, stacked
+from dynsurgeon.operators.execution import forced_algorithm, stacked
 
 ZERO_SUM = ds.SurgeryConfig(conv=ds.DynamicConvConfig(start="zero-sum"))
 
@@ -93,7 +93,7 @@ def test_the_gradients_of_a_bank_sum_up_to_that_of_its_kernel(tiny_resnet: TinyN
 def test_kernels_of_an_owner_are_compared_too(form: Any) -> None:
     net = Kernels().double()  # a copy in float64 would lose the hook
     dynamic: Any = ds.convert(net, net.example(), EVERY)
-    with forced_form(form) if form else torch.enable_grad():
+    with forced_algorithm(form) if form else torch.enable_grad():
         assert ds.check_parity(net, dynamic, net.example()).passed
         dynamic.conv2d_1.bias.register_hook(lambda grad: 3 * grad)
         receipt = ds.check_parity(net, dynamic, net.example())

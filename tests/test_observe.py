@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from surgery_nets import Flow, Grandparent, Kernels, SharedPReLU, images
 from torch import Tensor, nn
 
-from dynsurgeon.surgery.sites.observe import Call, Observer, OwnerRun
+from dynsurgeon.surgery.sites.observe import Call, Observer, OwnerForward
 
 
 def observe(
     model: nn.Module, *inputs: Any, stand_in: Callable[[Call, Tensor], Tensor] | None = None
-) -> tuple[list[Call], list[OwnerRun], Observer, Any]:
+) -> tuple[list[Call], list[OwnerForward], Observer, Any]:
     calls: list[Call] = []
-    runs: list[OwnerRun] = []
+    runs: list[OwnerForward] = []
     observer = Observer(calls.append, runs.append, stand_in)
     with torch.no_grad(), observer.observing():
         output = model(*inputs)

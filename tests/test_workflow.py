@@ -13,7 +13,7 @@ from nets import TinyNet
 from torch import nn
 
 import dynsurgeon as ds
-from dynsurgeon.models.inputs import example_inputs
+from dynsurgeon.models.examples import example_inputs
 from dynsurgeon.models.names import build_model
 
 __all__ = ["cli"]

@@ -11,9 +11,9 @@ from dynsurgeon.errors import ConfigError
 
 from ..options.bench import BenchModelOptions, TimingOptions
 from ..options.budget import BudgetOptions
-from ..options.settings import surgery_config
 from ..options.shared import Callable, Json
 from ..options.surgery import SurgeryOptions
+from ..options.surgery_config import surgery_config
 from ..progress import steps
 from ..render import print_json, print_table, say
 

@@ -12,9 +12,9 @@ from dynsurgeon.form_names import NATIVE, THIS_CPU
 
 from ..options.budget import BudgetOptions
 from ..options.onnx_file import OnnxOptions
-from ..options.settings import surgery_config
 from ..options.shared import Force, Json, ModelOptions, Report
 from ..options.surgery import SurgeryOptions
+from ..options.surgery_config import surgery_config
 from ..options.training_data import Normalize
 from ..output import check_free, default_directory, staged_directory
 from ..progress import steps

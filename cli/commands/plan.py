@@ -10,9 +10,9 @@ from typer import Option
 import dynsurgeon as ds
 
 from ..options.budget import BUDGET, BudgetOptions
-from ..options.settings import surgery_config
 from ..options.shared import Json, ModelOptions
 from ..options.surgery import SurgeryOptions
+from ..options.surgery_config import surgery_config
 from ..progress import steps
 from ..render import print_json, print_table, say
 

@@ -9,7 +9,7 @@ from torchvision import models as zoo
 
 import dynsurgeon as ds
 from dynsurgeon.errors import ModelNotFoundError, SurgeryError, suggest
-from dynsurgeon.models.inputs import default_input_size, example_inputs
+from dynsurgeon.models.examples import default_input_size, example_inputs
 from dynsurgeon.models.names import TIMM, build_model, float_weights, timm_names, torchvision_names
 
 Row = dict[str, Any]

@@ -13,7 +13,7 @@ from torch import nn
 
 import dynsurgeon as ds
 from dynsurgeon.errors import StorageError
-from dynsurgeon.models.inputs import default_input_size, example_inputs
+from dynsurgeon.models.examples import default_input_size, example_inputs
 from dynsurgeon.models.names import build_model, source_of
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.storage import read_recipe

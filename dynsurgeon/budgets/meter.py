@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 
 from torch import nn
 
-from dynsurgeon.budgets.probe import Shape, dynamic_probe, probe_input, static_probe
+from dynsurgeon.budgets.excerpt import Shape, dynamic_excerpt, excerpt_input, static_excerpt
 from dynsurgeon.config import MeasureConfig
 from dynsurgeon.errors import ExportError
 from dynsurgeon.operators.contract import StaticConv
@@ -25,7 +25,7 @@ from dynsurgeon.surgery.decide.rows import Latency
 from dynsurgeon.timing.interleave import Timing
 
 PROBE_ROUNDS, PROBE_SECONDS = 50, 3.0
-STATIC, DYNAMIC, STATIC_PROBE = "static", "dynamic", "static-probe"
+STATIC, DYNAMIC, STATIC_EXCERPT = "static", "dynamic", "static-excerpt"
 
 FLOOR = 1e-6
 """Seconds that a dynamic layer takes at the least: a difference below that is the clock's noise."""
@@ -104,18 +104,18 @@ class OnnxMeter:
         keys = [_key(variant, shape, self._config) for variant in variants]
         known = [self._store.get(key) for key in keys]
         if None in known:
-            measured = self._measure_probes(variants, shape)
+            measured = self._measure_excerpts(variants, shape)
             for key, seconds in zip(keys, measured, strict=True):
                 self._store.put(key, seconds)
             return measured
         return [seconds for seconds in known if seconds is not None]
 
-    def _measure_probes(self, variants: Sequence[Variant], shape: Shape) -> list[float]:
-        x = probe_input(shape)
-        files = {STATIC: self._write(static_probe(variants[0], shape), STATIC_PROBE, x)}
+    def _measure_excerpts(self, variants: Sequence[Variant], shape: Shape) -> list[float]:
+        x = excerpt_input(shape)
+        files = {STATIC: self._write(static_excerpt(variants[0], shape), STATIC_EXCERPT, x)}
         for index, variant in enumerate(variants):
-            probe = dynamic_probe(variant, shape)
-            files[str(index)] = self._write(probe, f"probe-{index}", x)
+            excerpt = dynamic_excerpt(variant, shape)
+            files[str(index)] = self._write(excerpt, f"excerpt-{index}", x)
         timings = self._time(files, Inputs(x), PROBE_ROUNDS, PROBE_SECONDS)
         base = timings[STATIC].least
         return [max(timings[str(i)].least - base, FLOOR) for i in range(len(variants))]
@@ -132,7 +132,7 @@ class OnnxMeter:
         path = Path(self._folder.name) / f"{name}.onnx"
         inputs = self._inputs if inputs is None else inputs
         chosen = {"form": self._config.form, "this_cpu": self._config.this_cpu}
-        choice: dict[str, Any] = {} if name in (STATIC, STATIC_PROBE) else chosen
+        choice: dict[str, Any] = {} if name in (STATIC, STATIC_EXCERPT) else chosen
         try:
             with torch_threads(self._threads):
                 export_onnx(model, path, inputs, batch=1, **choice)

@@ -21,7 +21,7 @@ from dynsurgeon.export.running import State, without_onednn
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.export.verify import references
 from dynsurgeon.operators.contract import mixes_kernels
-from dynsurgeon.operators.execution import forced_form, grouped, stacked
+from dynsurgeon.operators.execution import forced_algorithm, grouped, stacked
 from dynsurgeon.operators.geometry import ConvGeometry
 from dynsurgeon.running.copying import double_of
 from dynsurgeon.running.differences import Tolerance, difference, is_within
@@ -34,7 +34,7 @@ FACTOR = 4.0
 Both are sums of many small roundings, amplified alike: two draws from nearly one distribution. The
 file's may be wider by about the square root of 2, for folding BatchNorm rounds the weights again,
 and onnxruntime sums in another order. The rest is for chance: torch's is the largest of several
-draws (cases, times exact forms), hardly below 0.8 standard deviations even where an output is a
+draws (cases, times algorithms), hardly below 0.8 standard deviations even where an output is a
 single number, and the file's then hardly above 2.3."""
 MOST = 5e-3
 """Allowed at most, of the largest output: where float32 itself is off by so much, a correct file
@@ -63,7 +63,7 @@ class Arbiter:
         cases: Sequence[Case],
         expected: Sequence[Sequence[Tensor]],
     ) -> Arbiter | None:
-        """Run the network in float64, and in torch's other exact forms of float32.
+        """Run the network in float64, and in torch's other exact algorithms of float32.
 
         Args:
             model: The network, in eval mode and float32.
@@ -88,7 +88,7 @@ class Arbiter:
         own = [_farthest(run, exact) for run in runs]
         allowed = [min(FACTOR * max(distances), MOST) for distances in zip(*own, strict=True)]
         if state and mixes_kernels(model):
-            with forced_form(_mixed_up):
+            with forced_algorithm(_mixed_up):
                 wrong = _farthest(references(model, state, cases), exact)
             allowed = [min(a, w / SEEN) if w else a for a, w in zip(allowed, wrong, strict=True)]
         return cls(exact, allowed)
@@ -157,7 +157,7 @@ def _other_forms(
 ) -> Iterator[list[list[Tensor]]]:
     ways: list[AbstractContextManager[object]] = [without_onednn()]
     if mixes_kernels(model):
-        ways += [forced_form(grouped), forced_form(stacked)]
+        ways += [forced_algorithm(grouped), forced_algorithm(stacked)]
     for way in ways:
         with way:
             outputs = references(model, state, cases)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dynsurgeon.export.forms.site import DOMAIN, OPERATOR, VERSION, site_attributes
 from dynsurgeon.export.lines.site import lines_node
-from dynsurgeon.operators.execution import forced_form
+from dynsurgeon.operators.execution import forced_algorithm
 from dynsurgeon.operators.geometry import ConvGeometry
 from dynsurgeon.operators.relu_lines import LinesLayer, forced_lines
 
@@ -77,6 +77,6 @@ def one_line(module: LinesLayer, x: Tensor) -> Tensor:
 
 
 OPERATIONS = (
-    Operation(lambda: forced_form(one_node), lambda: forced_form(one_kernel)),
+    Operation(lambda: forced_algorithm(one_node), lambda: forced_algorithm(one_kernel)),
     Operation(lambda: forced_lines(lines_node), lambda: forced_lines(one_line)),
 )

@@ -21,7 +21,7 @@ from dynsurgeon.export.running import call_with, without_onednn
 from dynsurgeon.export.signature import tensors
 from dynsurgeon.operators.answers import Head
 from dynsurgeon.operators.contract import DynamicLayer, dynamic_layers, mixes_kernels
-from dynsurgeon.operators.execution import forced_form, grouped, stacked
+from dynsurgeon.operators.execution import forced_algorithm, grouped, stacked
 from dynsurgeon.running.differences import difference
 from dynsurgeon.running.inputs import Inputs
 
@@ -42,7 +42,7 @@ ATTEMPTS = ((1.0, 2.0), (1.0, 4.0), (1.0, 6.0), (1.0, 8.0), (0.3, None), (0.1, N
 LEAST_LENGTH = 1e-3
 """Hidden layers shorter than this count as this long."""
 ROUNDINGS = 12
-"""Roundings, of the largest output, that two exact forms in torch may differ by."""
+"""Roundings, of the largest output, that two exact algorithms in torch may differ by."""
 
 
 def stable_perturbation(
@@ -194,7 +194,7 @@ def _fit_norm(damping: float, norm: nn.Module, args: tuple[Tensor, ...]) -> None
 
 
 def _swing(model: nn.Module, state: State, batches: Sequence[Inputs]) -> float:
-    """Return by how many roundings two exact forms differ; infinite if a number is not finite."""
+    """Return by how many roundings two exact ones differ; infinite if a number is not finite."""
     worst = 0.0
     for inputs in reversed(batches):
         worst = max(worst, _swing_on(model, state, inputs))
@@ -204,8 +204,11 @@ def _swing(model: nn.Module, state: State, batches: Sequence[Inputs]) -> float:
 
 
 def _swing_on(model: nn.Module, state: State, inputs: Inputs) -> float:
-    # Where every kernel is a constant, the two forms are one: then torch sums in another order.
-    ways: list[AbstractContextManager[None]] = [forced_form(grouped), forced_form(stacked)]
+    # Where every kernel is a constant, the two are one: then torch sums in another order.
+    ways: list[AbstractContextManager[None]] = [
+        forced_algorithm(grouped),
+        forced_algorithm(stacked),
+    ]
     if not mixes_kernels(model):
         ways[1] = without_onednn()
     runs = []

@@ -50,18 +50,18 @@ def inspect(
         raise UnsupportedModelError(
             f"this {type(model).__name__} has no dynamic layer; convert it first"
         )
-    run = _Run(layers)
+    inspector = _Inspector(layers)
     with preserved(model, "eval"), ExitStack() as stack:
         for name, layer in layers.items():
-            hook = layer.register_forward_pre_hook(partial(run.note, name))
+            hook = layer.register_forward_pre_hook(partial(inspector.note, name))
             stack.callback(hook.remove)
         for batch in take_batches(model, batches, samples):
-            run.begin(batch)
+            inspector.begin(batch)
             feed(model, batch)
-    return run.result(classes)
+    return inspector.result(classes)
 
 
-class _Run:
+class _Inspector:
     """What is gathered while the batches go through."""
 
     def __init__(self, layers: dict[str, DynamicLayer]) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from torch import nn
 
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
-from dynsurgeon.operators.execution import forced_form, one_by_one
+from dynsurgeon.operators.execution import forced_algorithm, one_by_one
 from dynsurgeon.running.copying import double_of
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import as_double
@@ -37,7 +37,7 @@ def arbiters(
         inputs: What to run on.
         in_double: Whether to compare copies in float64, where the models run so.
     """
-    with forced_form(one_by_one):
+    with forced_algorithm(one_by_one):
         again = compare(model, dynamic, inputs)
     yield "in the form that rounds as the static convolution does", again
     if in_double:

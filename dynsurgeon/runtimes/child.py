@@ -17,28 +17,28 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 Arrays = Sequence[np.ndarray[Any, Any]]
-Run = Callable[[Arrays], Arrays]
-Load = Callable[[str, Sequence[str], int | None], Run]
+Compute = Callable[[Arrays], Arrays]
+Load = Callable[[str, Sequence[str], int | None], Compute]
 """From a file, the names of its inputs and a number of threads to what runs it."""
 
 
 def serve(load: Load) -> None:
     """Answer requests until there are no more."""
     answers = _own_stdout()
-    state = _State(load)
+    server = _Server(load)
     for line in sys.stdin:
         try:
-            answer = {"ok": True, **state.do(json.loads(line))}
+            answer = {"ok": True, **server.do(json.loads(line))}
         except Exception as error:
             answer = {"ok": False, "error": f"{error}" or type(error).__name__}
         answers.write(f"{json.dumps(answer)}\n")
         answers.flush()
 
 
-class _State:
+class _Server:
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._run: Run | None = None
+        self._run: Compute | None = None
         self._inputs: list[np.ndarray[Any, Any]] = []
 
     def do(self, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,14 +6,14 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from dynsurgeon.runtimes.child import Arrays, Run, serve
+from dynsurgeon.runtimes.child import Arrays, Compute, serve
 from dynsurgeon.runtimes.contract import Runtime, in_python, package_version
 
 PLACES = re.compile(r"(Exception from|Check '.*?' failed at) \S+:\d+:\s*")
 """What OpenVINO says before it says what is wrong: places in its own source."""
 
 
-def load_here(file: str, inputs: Sequence[str], threads: int | None) -> Run:
+def load_here(file: str, inputs: Sequence[str], threads: int | None) -> Compute:
     """Read a file, in this process, for `child.serve`."""
     import openvino
 

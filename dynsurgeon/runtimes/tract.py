@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dynsurgeon.runtimes.child import Arrays, Run, serve
+from dynsurgeon.runtimes.child import Arrays, Compute, serve
 from dynsurgeon.runtimes.contract import Runtime, in_python, package_version
 
 
-def load_here(file: str, inputs: Sequence[str], threads: int | None) -> Run:
+def load_here(file: str, inputs: Sequence[str], threads: int | None) -> Compute:
     """Read a file, in this process, for `child.serve`; tract uses one thread, whatever is asked."""
     del inputs, threads
     import tract

@@ -97,7 +97,7 @@ def convert_to_directory(
     Raises:
         ConfigError: The inputs or a setting don't fit the model.
         NoSiteError: Nothing in the model can be made dynamic under this configuration.
-        UnsupportedModelError: The model is of a form that can't be converted as it is.
+        UnsupportedModelError: The model is of a kind that can't be converted as it is.
         ExportError: The network can't be exported.
         ParityError: The dynamic network or the file computes something else.
         StorageError: `directory` is in the way, or can't be written.

@@ -12,7 +12,7 @@ import torch
 
 from dynsurgeon.export.forms import CONV_FORMS
 from dynsurgeon.export.forms.site import ConvSite, is_dynamic_conv
-from dynsurgeon.export.tuning.probe import probe_model
+from dynsurgeon.export.tuning.excerpt import excerpt_model
 from dynsurgeon.progress import counted
 from dynsurgeon.runtimes.onnxruntime import timed_session
 from dynsurgeon.timing.interleave import interleaved
@@ -69,7 +69,7 @@ class Timer:
             calls = {}
             for name in forms:
                 path = Path(folder, f"{name}.onnx")
-                ir.save(probe_model(node, name), path)
+                ir.save(excerpt_model(node, name), path)
                 calls[name] = timed_session(path, [x, pi], threads=self.threads)
             timings = interleaved(calls, rounds=ROUNDS, max_seconds=MOST_SECONDS)
         return {name: timing.median for name, timing in timings.items()}

@@ -1,13 +1,14 @@
 """How a convolution runs when each sample brings its own kernel.
 
-Every form computes ``y_n = sum_k pi_nk (W_k * x_n + b_k)``, written around the first kernel so that
-identical kernels give the static convolution (`mixing`). Forms differ in what they keep in memory
-and in how often they convolve; `choice` holds the table that picks one.
+Every algorithm computes ``y_n = sum_k pi_nk (W_k * x_n + b_k)``, written around the first kernel so
+that identical kernels give the static convolution (`mixing`). Algorithms differ in what they keep
+in memory and in how often they convolve; `choice` holds the table that picks one.
 """
 
+from dynsurgeon.operators.execution.algorithm import Algorithm, LeanAlgorithm
 from dynsurgeon.operators.execution.choice import choose
-from dynsurgeon.operators.execution.form import Form, LeanForm
-from dynsurgeon.operators.execution.lean import LEAN_FORMS
+from dynsurgeon.operators.execution.convolve import forced_algorithm, run_dynamic_convolution
+from dynsurgeon.operators.execution.lean import LEAN_ALGORITHMS
 from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.execution.plain import (
     averaged,
@@ -17,15 +18,14 @@ from dynsurgeon.operators.execution.plain import (
     stack_kernels,
     stacked,
 )
-from dynsurgeon.operators.execution.run import forced_form, run_dynamic_convolution
 
 __all__ = [
-    "LEAN_FORMS",
-    "Form",
-    "LeanForm",
+    "LEAN_ALGORITHMS",
+    "Algorithm",
+    "LeanAlgorithm",
     "averaged",
     "choose",
-    "forced_form",
+    "forced_algorithm",
     "grouped",
     "mix",
     "one_by_one",

@@ -1,7 +1,7 @@
-"""The table that says which form runs, by shape, memory format and device.
+"""The table that says which algorithm runs, by shape, memory format and device.
 
-The first rule that holds is taken. The bounds were measured by `benchmarks/torch_layers.py` on the
-layers of resnet18, mobilenet_v2 and resnext50 in float32 on a CPU: docs/performance-torch.md.
+The first branch that holds is taken. The bounds were measured by `benchmarks/torch_layers.py` on
+the layers of resnet18, mobilenet_v2 and resnext50 in float32 on a CPU: docs/performance-torch.md.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from dynsurgeon.operators.execution import plain
+from dynsurgeon.operators.execution.algorithm import Algorithm, is_channels_last
 from dynsurgeon.operators.execution.context import is_exporting, needs_plain_operators
-from dynsurgeon.operators.execution.form import Form, is_channels_last
-from dynsurgeon.operators.execution.lean import LEAN_FORMS
+from dynsurgeon.operators.execution.lean import LEAN_ALGORITHMS
 from dynsurgeon.operators.geometry import ConvGeometry
 
 LARGE_MAP = 100
@@ -99,42 +99,42 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """A form and when it runs."""
+class Branch:
+    """An algorithm and when it runs."""
 
-    form: Form
+    algorithm: Algorithm
     when: Callable[[Workload], bool]
 
 
 LEAN = (
-    Rule(LEAN_FORMS["folded"], lambda work: work.batch == 1),
-    Rule(LEAN_FORMS["pointwise"], lambda work: work.pointwise and work.channels_last),
-    Rule(LEAN_FORMS["folded"], lambda work: work.pointwise and work.batch < FEW_SAMPLES),
-    Rule(LEAN_FORMS["tiled"], lambda work: work.pointwise),
-    Rule(LEAN_FORMS["separate"], lambda work: work.large_map and work.worth_a_call),
-    Rule(LEAN_FORMS["folded"], lambda work: work.large_map or work.cheap_to_mix),
-    Rule(LEAN_FORMS["tiled"], lambda work: work.worth_tiles and not work.channels_last),
-    Rule(LEAN_FORMS["outputs"], lambda work: work.dense_image),
-    Rule(plain.stacked, lambda work: True),
+    Branch(LEAN_ALGORITHMS["folded"], lambda work: work.batch == 1),
+    Branch(LEAN_ALGORITHMS["pointwise"], lambda work: work.pointwise and work.channels_last),
+    Branch(LEAN_ALGORITHMS["folded"], lambda work: work.pointwise and work.batch < FEW_SAMPLES),
+    Branch(LEAN_ALGORITHMS["tiled"], lambda work: work.pointwise),
+    Branch(LEAN_ALGORITHMS["separate"], lambda work: work.large_map and work.worth_a_call),
+    Branch(LEAN_ALGORITHMS["folded"], lambda work: work.large_map or work.cheap_to_mix),
+    Branch(LEAN_ALGORITHMS["tiled"], lambda work: work.worth_tiles and not work.channels_last),
+    Branch(LEAN_ALGORITHMS["outputs"], lambda work: work.dense_image),
+    Branch(plain.stacked, lambda work: True),
 )  # fmt: skip
 """On a CPU in float32 or float64, with an autograd that needs no plain operators."""
 
 PLAIN = (
-    Rule(plain.averaged, lambda work: work.batch == 0),
-    Rule(plain.grouped, lambda work: work.batch == 1 or work.places >= LARGE_MAP),
-    Rule(plain.stacked, lambda work: True),
+    Branch(plain.averaged, lambda work: work.batch == 0),
+    Branch(plain.grouped, lambda work: work.batch == 1 or work.places >= LARGE_MAP),
+    Branch(plain.stacked, lambda work: True),
 )
 """Everywhere else."""
 
 
-def choose(x: Tensor, pi: Tensor, weight: Tensor, geometry: ConvGeometry) -> Form:
-    """Return the form for these tensors."""
+def choose(x: Tensor, pi: Tensor, weight: Tensor, geometry: ConvGeometry) -> Algorithm:
+    """Return the algorithm for these tensors."""
     # Under export the batch is symbolic: any question about it would fix it in the graph.
     if is_exporting():
         return plain.stacked
     work = Workload(x, weight, geometry)
-    rules = LEAN if _lean_applies(work) and not needs_plain_operators(x, pi, weight) else PLAIN
-    return next(rule.form for rule in rules if rule.when(work))
+    branches = LEAN if _lean_applies(work) and not needs_plain_operators(x, pi, weight) else PLAIN
+    return next(branch.algorithm for branch in branches if branch.when(work))
 
 
 def _lean_applies(work: Workload) -> bool:

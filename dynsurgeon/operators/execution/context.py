@@ -1,7 +1,7 @@
-"""Where a form has to be a graph of plain operators, because something looks into it.
+"""Where an algorithm has to be a graph of plain operators, because something looks into it.
 
 The flags of `torch.compiler` are the process's: while one thread exports, another one that merely
-runs a dynamic model would take other forms. So here this thread is asked as well.
+runs a dynamic model would take other algorithms. So here this thread is asked as well.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def is_compiling() -> bool:
 def needs_plain_operators(*tensors: Tensor) -> bool:
     """Whether autocast, `torch.jit.trace`, `torch.func` or forward-mode autograd is at work.
 
-    None of these can call a lean form: each rewrites the operators one by one.
+    None of these can call a lean algorithm: each rewrites the operators one by one.
     """
     jit: Any = torch.jit
     if torch.is_autocast_enabled(tensors[0].device.type):

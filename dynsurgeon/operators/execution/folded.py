@@ -1,8 +1,8 @@
 """*folded*: a kernel mixed for each sample, samples folded into the groups of one convolution.
 
-The form of large maps, where mixing is small beside convolving. The batch is taken in chunks whose
-kernels stay in the cache, one buffer for all: together they would be written to memory and read
-again.
+The algorithm of large maps, where mixing is small beside convolving. The batch is taken in chunks
+whose kernels stay in the cache, one buffer for all: together they would be written to memory and
+read again.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dynsurgeon.operators.execution.form import Gradients, Needs, Operands
-from dynsurgeon.operators.execution.function import CallableForm
+from dynsurgeon.operators.execution.algorithm import Gradients, Needs, Operands
+from dynsurgeon.operators.execution.function import CallableAlgorithm
 from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.geometry import ConvGeometry
 
@@ -21,7 +21,7 @@ CHUNK_BYTES = 4_000_000
 """Size of the buffer. Of 1, 2, 4, 8 and 64 MB the fastest, or close to it, on all layers tried."""
 
 
-class Folded(CallableForm):
+class Folded(CallableAlgorithm):
     """Fold chunks of the batch into the groups; the backward mixes the kernels again."""
 
     name = "folded"

@@ -1,6 +1,6 @@
-"""Lean forms as one operator: for autograd in eager mode, and for `torch.compile`.
+"""Lean algorithms as one operator: for autograd in eager mode, and for `torch.compile`.
 
-Both call the same `LeanForm.output` and `LeanForm.gradients`. In eager mode an
+Both call the same `LeanAlgorithm.output` and `LeanAlgorithm.gradients`. In eager mode an
 `autograd.Function` does, which costs least. Under the compiler it is an operator of
 `torch.library`, so that the compiler neither looks into the tiles nor undoes what they save.
 """
@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from dynsurgeon.operators.execution import operator
+from dynsurgeon.operators.execution.algorithm import LeanAlgorithm, Needs, Operands
 from dynsurgeon.operators.execution.context import is_compiling
-from dynsurgeon.operators.execution.form import LeanForm, Needs, Operands
 from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.execution.plain import one_by_one
 from dynsurgeon.operators.geometry import ConvGeometry
 
 
-class CallableForm(LeanForm):
-    """A lean form that is called like any `Form`; autograd and the compiler see one operator."""
+class CallableAlgorithm(LeanAlgorithm):
+    """One that is called like any `Algorithm`; autograd and the compiler see one operator."""
 
     def __call__(
         self, x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
@@ -31,20 +31,20 @@ class CallableForm(LeanForm):
 
 
 def apply(
-    form: LeanForm,
+    algorithm: LeanAlgorithm,
     x: Tensor,
     pi: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     geometry: ConvGeometry,
 ) -> Tensor:
-    """Run a lean form; see `run_dynamic_convolution` for the arguments."""
+    """Run a lean algorithm; see `run_dynamic_convolution` for the arguments."""
     if bias is not None:
         offsets = mix(pi, bias).view(len(pi), -1, *[1] * geometry.spatial)
-        return apply(form, x, pi, weight, None, geometry) + offsets
+        return apply(algorithm, x, pi, weight, None, geometry) + offsets
     if is_compiling():
-        return operator.call(form, x, pi, weight, geometry)
-    y: Tensor = _LeanFunction.apply(x, pi, weight, form, geometry)
+        return operator.call(algorithm, x, pi, weight, geometry)
+    y: Tensor = _LeanFunction.apply(x, pi, weight, algorithm, geometry)
     return y
 
 
@@ -55,12 +55,12 @@ class _LeanFunction(torch.autograd.Function):
         x: Tensor,
         pi: Tensor,
         weight: Tensor,
-        form: LeanForm,
+        algorithm: LeanAlgorithm,
         geometry: ConvGeometry,
     ) -> Tensor:
-        y, kept = form.output(x, pi, weight, geometry)
+        y, kept = algorithm.output(x, pi, weight, geometry)
         ctx.save_for_backward(x, pi, weight, kept)
-        ctx.form, ctx.geometry = form, geometry
+        ctx.algorithm, ctx.geometry = algorithm, geometry
         return y
 
     @staticmethod
@@ -69,7 +69,7 @@ class _LeanFunction(torch.autograd.Function):
         needs = Needs(*ctx.needs_input_grad[:3])
         if torch.is_grad_enabled():
             return *_differentiable(grad, x, pi, weight, ctx.geometry, needs), None, None
-        grads = ctx.form.gradients(grad, Operands(x, pi, weight, ctx.geometry), kept, needs)
+        grads = ctx.algorithm.gradients(grad, Operands(x, pi, weight, ctx.geometry), kept, needs)
         return *grads, None, None
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dynsurgeon.operators.execution.form import Needs
+from dynsurgeon.operators.execution.algorithm import Needs
 
 
 def mix(pi: Tensor, bank: Tensor, out: Tensor | None = None) -> Tensor:

@@ -1,6 +1,7 @@
-"""Lean forms as operators of `torch.library`: ``dynsurgeon::lean_conv`` and its backward.
+"""Lean algorithms as operators of `torch.library`: ``dynsurgeon::lean_conv`` and its backward.
 
-The compiler calls them as they are. A geometry travels as a list of integers, a form by its name.
+The compiler calls them as they are. A geometry travels as a list of integers, an algorithm by its
+name.
 """
 
 from __future__ import annotations
@@ -10,35 +11,43 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynsurgeon.operators.execution.form import BY_NAME, LeanForm, Needs, Operands, layout_of
+from dynsurgeon.operators.execution.algorithm import (
+    BY_NAME,
+    LeanAlgorithm,
+    Needs,
+    Operands,
+    layout_of,
+)
 from dynsurgeon.operators.geometry import ConvGeometry
 
 
-def call(form: LeanForm, x: Tensor, pi: Tensor, weight: Tensor, geometry: ConvGeometry) -> Tensor:
-    """Run a lean form as one operator of the graph that is being compiled."""
+def call(
+    algorithm: LeanAlgorithm, x: Tensor, pi: Tensor, weight: Tensor, geometry: ConvGeometry
+) -> Tensor:
+    """Run a lean algorithm as one operator of the graph that is being compiled."""
     y: Tensor
-    y, _ = lean_conv(x, pi, weight, form.name, numbers_of(geometry, weight))
+    y, _ = lean_conv(x, pi, weight, algorithm.name, numbers_of(geometry, weight))
     return y
 
 
 @torch.library.custom_op("dynsurgeon::lean_conv", mutates_args=())
 def lean_conv(
-    x: Tensor, pi: Tensor, weight: Tensor, form: str, geometry: list[int]
+    x: Tensor, pi: Tensor, weight: Tensor, algorithm: str, geometry: list[int]
 ) -> tuple[Tensor, Tensor]:
-    """Return the output and what the form keeps, empty where that is nothing."""
-    y, kept = BY_NAME[form].output(x, pi, weight, _geometry(geometry, weight))
+    """Return the output and what the algorithm keeps, empty where that is nothing."""
+    y, kept = BY_NAME[algorithm].output(x, pi, weight, _geometry(geometry, weight))
     return y, x.new_empty(0) if kept is None else kept
 
 
 @lean_conv.register_fake
 def _(
-    x: Tensor, pi: Tensor, weight: Tensor, form: str, geometry: list[int]
+    x: Tensor, pi: Tensor, weight: Tensor, algorithm: str, geometry: list[int]
 ) -> tuple[Tensor, Tensor]:
     known = _geometry(geometry, weight)
     sizes = known.out_sizes(x, weight)
     layout: Any = {"memory_format": layout_of(x), "dtype": x.dtype, "device": x.device}
     y = torch.empty((x.shape[0], known.out_channels(weight[0]), *sizes), **layout)
-    channels = BY_NAME[form].kept_channels(weight, known)
+    channels = BY_NAME[algorithm].kept_channels(weight, known)
     return y, torch.empty((x.shape[0], channels, *sizes), **layout) if channels else x.new_empty(0)
 
 
@@ -49,13 +58,13 @@ def lean_conv_backward(
     pi: Tensor,
     weight: Tensor,
     kept: Tensor,
-    form: str,
+    algorithm: str,
     geometry: list[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of input, attention and bank."""
     of = Operands(x, pi, weight, _geometry(geometry, weight))
     needs = Needs(x=True, pi=True, weight=True)
-    by_x, by_pi, by_weight = BY_NAME[form].gradients(
+    by_x, by_pi, by_weight = BY_NAME[algorithm].gradients(
         grad, of, kept if kept.numel() else None, needs
     )
     assert by_x is not None
@@ -66,7 +75,7 @@ def lean_conv_backward(
 
 @lean_conv_backward.register_fake
 def _(
-    grad: Tensor, x: Tensor, pi: Tensor, weight: Tensor, kept: Tensor, form: str, *_: Any
+    grad: Tensor, x: Tensor, pi: Tensor, weight: Tensor, kept: Tensor, algorithm: str, *_: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     return (
         torch.empty_like(x, memory_format=layout_of(x)),
@@ -80,13 +89,13 @@ def _like(grad: Tensor, x: Tensor) -> Tensor:
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, pi, weight, *ctx.settings = inputs
+    x, pi, weight, *ctx.others = inputs
     ctx.save_for_backward(x, pi, weight, output[1])
 
 
 def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    grads = lean_conv_backward(grad, *ctx.saved_tensors, *ctx.settings)
-    return *grads, *[None] * len(ctx.settings)
+    grads = lean_conv_backward(grad, *ctx.saved_tensors, *ctx.others)
+    return *grads, *[None] * len(ctx.others)
 
 
 lean_conv.register_autograd(_backward, setup_context=_keep)

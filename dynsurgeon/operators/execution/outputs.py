@@ -2,9 +2,9 @@
 
     y = y_1 + sum_{k>1} pi_k (y_k - y_1)                y_k = W_k * x
 
-K times the multiply-adds, but no kernel is mixed: the form of maps so small that a kernel for each
-sample outweighs them. The bank is used as it lies in memory. Not for grouped convolutions, whose
-kernels don't lie side by side.
+K times the multiply-adds, but no kernel is mixed: the algorithm of maps so small that a kernel for
+each sample outweighs them. The bank is used as it lies in memory. Not for grouped convolutions,
+whose kernels don't lie side by side.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dynsurgeon.operators.execution.algorithm import Gradients, Needs, Operands, layout_of
 from dynsurgeon.operators.execution.columns import unfold
-from dynsurgeon.operators.execution.form import Gradients, Needs, Operands, layout_of
-from dynsurgeon.operators.execution.function import CallableForm
+from dynsurgeon.operators.execution.function import CallableAlgorithm
 from dynsurgeon.operators.geometry import ConvGeometry
 
 
-class Outputs(CallableForm):
+class Outputs(CallableAlgorithm):
     """Mix the maps of all kernels; keeps these K maps for the backward."""
 
     name = "outputs"

@@ -1,4 +1,4 @@
-"""Forms that autograd takes apart by itself: wherever a graph of plain operators is wanted.
+"""Algorithms that autograd takes apart by itself: wherever a graph of plain operators is wanted.
 
 - *grouped*: mix one kernel a sample, fold the batch into the groups, convolve once. Cheap while the
   map is large; on small maps the mixed kernels outweigh everything else, and the backward keeps

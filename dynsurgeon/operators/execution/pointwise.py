@@ -8,13 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dynsurgeon.operators.execution.form import Gradients, Needs, Operands
-from dynsurgeon.operators.execution.function import CallableForm
+from dynsurgeon.operators.execution.algorithm import Gradients, Needs, Operands
+from dynsurgeon.operators.execution.function import CallableAlgorithm
 from dynsurgeon.operators.execution.mixing import mix, unmix
 from dynsurgeon.operators.geometry import ConvGeometry
 
 
-class Pointwise(CallableForm):
+class Pointwise(CallableAlgorithm):
     """Multiply each sample's places by its own kernel."""
 
     name = "pointwise"

@@ -1,7 +1,7 @@
 """*separate*: one convolution a sample, each with its own mixed kernel.
 
-The form of large maps in channels_last, where folding the batch into the groups would copy each map
-twice.
+The algorithm of large maps in channels_last, where folding the batch into the groups would copy
+each map twice.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dynsurgeon.operators.execution.form import Gradients, Needs, Operands, layout_of
-from dynsurgeon.operators.execution.function import CallableForm
+from dynsurgeon.operators.execution.algorithm import Gradients, Needs, Operands, layout_of
+from dynsurgeon.operators.execution.function import CallableAlgorithm
 from dynsurgeon.operators.execution.mixing import mix, unmix
 from dynsurgeon.operators.geometry import ConvGeometry
 
 
-class Separate(CallableForm):
+class Separate(CallableAlgorithm):
     """Convolve sample by sample; the backward mixes the kernels again."""
 
     name = "separate"

@@ -1,8 +1,8 @@
 """*tiled*: unfolded inputs times mixed kernels, a tile of output channels at a time.
 
 The kernels of all samples are mixed for a few output channels into a buffer that stays in the
-cache, multiplied, and forgotten. The form of middling maps, and of 1x1 kernels, whose input needs
-no unfolding. Two spatial axes, no groups.
+cache, multiplied, and forgotten. The algorithm of middling maps, and of 1x1 kernels, whose input
+needs no unfolding. Two spatial axes, no groups.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from dynsurgeon.operators.execution.algorithm import Gradients, Needs, Operands
 from dynsurgeon.operators.execution.columns import refold, unfold
-from dynsurgeon.operators.execution.form import Gradients, Needs, Operands
-from dynsurgeon.operators.execution.function import CallableForm
+from dynsurgeon.operators.execution.function import CallableAlgorithm
 from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.geometry import ConvGeometry
 
@@ -23,7 +23,7 @@ TILE_BYTES = 8_000_000
 cache; both measured slower on most layers of resnet18 (32 MB of third-level cache)."""
 
 
-class Tiled(CallableForm):
+class Tiled(CallableAlgorithm):
     """Multiply per-sample matrices, tile by tile; the backward mixes and unfolds again."""
 
     name = "tiled"

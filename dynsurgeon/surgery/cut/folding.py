@@ -100,7 +100,7 @@ def _fold(
     for stand_in in stand_ins.values():
         stand_in.pose()
     try:
-        result, folds = _probed(module, fold, stand_ins)
+        result, folds = _tried(module, fold, stand_ins)
     finally:
         for stand_in in stand_ins.values():
             stand_in.recover()
@@ -117,7 +117,7 @@ def _fold(
 Folds = dict[str, tuple[Numbers, bool]]
 
 
-def _probed(
+def _tried(
     module: nn.Module, fold: Callable[[], Any], stand_ins: dict[str, StandIn]
 ) -> tuple[Any, Folds | None]:
     """Fold twice, with other numbers; say what was done, or undo it and return None for that."""

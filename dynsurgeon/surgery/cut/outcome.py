@@ -8,7 +8,7 @@ from torch import nn
 
 from dynsurgeon.errors import UnsupportedModelError
 from dynsurgeon.messages import first_line
-from dynsurgeon.operators.execution import forced_form, one_by_one
+from dynsurgeon.operators.execution import forced_algorithm, one_by_one
 from dynsurgeon.running.blame import model_failure
 from dynsurgeon.running.copying import double_of
 from dynsurgeon.running.differences import agree
@@ -48,7 +48,7 @@ def check_outcome(
     # This form repeats the static convolution's roundings. A detector that sorts boxes by
     # nearly equal scores would answer any other rounding with other boxes.
     try:
-        with forced_form(one_by_one):
+        with forced_algorithm(one_by_one):
             after = run_model(dynamic, inputs, "eval")
     except Exception as error:
         raise UnsupportedModelError(

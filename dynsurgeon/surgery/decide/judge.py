@@ -1,6 +1,6 @@
 """Decide, before anything is traced or cut, which candidates stay static, and why.
 
-Each rule looks at one candidate and returns why it stays, or None. The first reason counts.
+Each objection looks at one candidate and returns why it stays, or None. The first reason counts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dynsurgeon.surgery.sites.survey import Survey
 
 @dataclass
 class Context:
-    """What the rules know beside the candidate itself."""
+    """What the objections know beside the candidate itself."""
 
     config: SurgeryConfig
     survey: Survey
@@ -51,9 +51,9 @@ def judge_candidates(
         parameter_users=_parameter_users(model),
     )
     for candidate in candidates:
-        rules = CONVOLUTION_RULES if candidate.is_convolution else ACTIVATION_RULES
-        for rule in (*COMMON_RULES, *rules):
-            candidate.reason = candidate.reason or rule(candidate, context)
+        objections = CONVOLUTION_OBJECTIONS if candidate.is_convolution else ACTIVATION_OBJECTIONS
+        for objection in (*COMMON_OBJECTIONS, *objections):
+            candidate.reason = candidate.reason or objection(candidate, context)
 
 
 def activation_form(candidate: Candidate) -> ActivationForm:
@@ -214,10 +214,10 @@ def _hooked(candidate: Candidate, context: Context) -> str | None:
     return None
 
 
-Rule = Callable[[Candidate, Context], str | None]
+Objection = Callable[[Candidate, Context], str | None]
 
-COMMON_RULES: tuple[Rule, ...] = (_left_alone, _not_selected, _not_real, _reparametrized)
-CONVOLUTION_RULES: tuple[Rule, ...] = (
+COMMON_OBJECTIONS: tuple[Objection, ...] = (_left_alone, _not_selected, _not_real, _reparametrized)
+CONVOLUTION_OBJECTIONS: tuple[Objection, ...] = (
     _stem,
     _on_points,
     _patchify,
@@ -227,7 +227,7 @@ CONVOLUTION_RULES: tuple[Rule, ...] = (
     _extra_arguments,
     _not_for_operator,
 )
-ACTIVATION_RULES: tuple[Rule, ...] = (
+ACTIVATION_OBJECTIONS: tuple[Objection, ...] = (
     _extra_arguments,
     _not_for_operator,
     _no_batch,

@@ -48,7 +48,7 @@ class Call:
 
 
 @dataclass
-class OwnerRun:
+class OwnerForward:
     """One execution of one owner's forward: its call sites in order, and its arguments."""
 
     owner: nn.Module
@@ -64,7 +64,7 @@ class Observer(TorchFunctionMode):
 
     Args:
         on_call: Called after each call with its `Call`, the output included.
-        on_run: Called after each forward of an owner with its `OwnerRun`.
+        on_forward: Called after each forward of an owner with its `OwnerForward`.
         stand_in: Computes an in-place call from its input, in place or not, instead of the call.
         on_result: Called with what each torch function returns, call site or not.
 
@@ -76,15 +76,15 @@ class Observer(TorchFunctionMode):
     def __init__(
         self,
         on_call: Callable[[Call], None] | None = None,
-        on_run: Callable[[OwnerRun], None] | None = None,
+        on_forward: Callable[[OwnerForward], None] | None = None,
         stand_in: Callable[[Call, Tensor], Tensor] | None = None,
         on_result: Callable[[Any], None] | None = None,
     ) -> None:
         super().__init__()
-        self._on_call, self._on_run, self._on_result = on_call, on_run, on_result
+        self._on_call, self._on_forward, self._on_result = on_call, on_forward, on_result
         self._stand_in = stand_in
         self._thread = get_ident()
-        self._stack: list[OwnerRun | Call] = []
+        self._stack: list[OwnerForward | Call] = []
         self._paths: dict[nn.Module, dict[int, str]] = {}
         self.foreign_reads: set[int] = set()
         self.writes = Writes()
@@ -101,15 +101,15 @@ class Observer(TorchFunctionMode):
             return
         parent = self._stack[-1] if self._stack else None
         call = None
-        if isinstance(parent, OwnerRun) and is_operator(module):
+        if isinstance(parent, OwnerForward) and is_operator(module):
             label = f"module:{parent.paths.get(id(module), '?')}"
             call = self._start(parent, label, args, {}, module=module)
         self._stack.append(call or self._open(module))
 
-    def _open(self, module: nn.Module) -> OwnerRun:
+    def _open(self, module: nn.Module) -> OwnerForward:
         if module not in self._paths:
             self._paths[module] = {id(m): name for name, m in module.named_modules()}
-        return OwnerRun(module, CallCounter(module), self._paths[module])
+        return OwnerForward(module, CallCounter(module), self._paths[module])
 
     def _leave(self, module: nn.Module, args: Any, *rest: Any) -> None:
         if get_ident() != self._thread:
@@ -125,8 +125,8 @@ class Observer(TorchFunctionMode):
             return
         if isinstance(module, nn.Linear) and isinstance(output, Tensor) and output.dim() > 2:
             output._dynsurgeon_channels_last_axis = True  # type: ignore[attr-defined]
-        if self._on_run is not None:
-            self._on_run(frame)
+        if self._on_forward is not None:
+            self._on_forward(frame)
 
     def __torch_function__(
         self,
@@ -145,7 +145,7 @@ class Observer(TorchFunctionMode):
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         frame = self._stack[-1] if self._stack else None
-        if isinstance(frame, OwnerRun):
+        if isinstance(frame, OwnerForward):
             self._note_foreign_reads(frame.owner, func, (*args, *kwargs.values()))
             if func in FUNCTIONS and isinstance(_input_of(args, kwargs), Tensor):
                 label = f"function:{FUNCTIONS[func]}"
@@ -160,7 +160,7 @@ class Observer(TorchFunctionMode):
 
     def _start(
         self,
-        run: OwnerRun,
+        run: OwnerForward,
         label: str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],

@@ -17,7 +17,7 @@ from dynsurgeon.running.flops import FlopCounter
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import MODES, Mode, batch_size, copied, preserved, widened
 from dynsurgeon.surgery.sites.calls import CallKey
-from dynsurgeon.surgery.sites.observe import Call, Observer, OwnerRun
+from dynsurgeon.surgery.sites.observe import Call, Observer, OwnerForward
 from dynsurgeon.surgery.sites.structure import Structure, merged, structure_of
 from dynsurgeon.surgery.sites.writes import Place
 
@@ -132,7 +132,7 @@ def _forget(survey: Survey, mode: Mode) -> None:
 def _run(model: nn.Module, mode: Mode, inputs: Inputs, survey: Survey) -> None:
     observer = Observer(
         on_call=lambda call: _note_call(survey, mode, call),
-        on_run=lambda run: _note_run(survey, mode, run),
+        on_forward=lambda run: _note_forward(survey, mode, run),
     )
     flops = FlopCounter()
     with preserved(model, mode), flops, observer.observing():
@@ -180,7 +180,7 @@ def _parameter_dtype(tensor: Tensor) -> torch.dtype:
     return tensor.dtype
 
 
-def _note_run(survey: Survey, mode: Mode, run: OwnerRun) -> None:
+def _note_forward(survey: Survey, mode: Mode, run: OwnerForward) -> None:
     owner = survey.owners.setdefault(run.owner, ObservedOwner())
     calls = tuple(run.calls)
     if calls not in owner.sequences.setdefault(mode, []):
@@ -201,7 +201,7 @@ def _note_run(survey: Survey, mode: Mode, run: OwnerRun) -> None:
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-def _arguments(run: OwnerRun) -> list[tuple[inspect.Parameter, Any]]:
+def _arguments(run: OwnerForward) -> list[tuple[inspect.Parameter, Any]]:
     try:
         bound = inspect.signature(type(run.owner).forward).bind(run.owner, *run.args, **run.kwargs)
     except (TypeError, ValueError):

@@ -23,10 +23,12 @@ from dynsurgeon.messages import first_line
 from dynsurgeon.recipe import recipe_of
 from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.settings import FinetuneSettings
+from dynsurgeon.training.finetune.sharding import State
 
 FORMAT = 1
 LAST = "last.pt"
-State = dict[str, Any]
+Identity = dict[str, Any]
+"""What tells one training from another, as plain values."""
 DAMAGE = (
     OSError,
     RuntimeError,
@@ -47,7 +49,7 @@ class CheckpointFolder:
         identity: What the run is of, as `identity_of` says it: plain JSON values.
     """
 
-    def __init__(self, folder: Path, identity: State) -> None:
+    def __init__(self, folder: Path, identity: Identity) -> None:
         self.folder, self.identity = folder, identity
 
     def has_last(self) -> bool:
@@ -146,7 +148,7 @@ class CheckpointFolder:
         return state
 
 
-def identity_of(dynamic: nn.Module, data: TrainingData, settings: FinetuneSettings) -> State:
+def identity_of(dynamic: nn.Module, data: TrainingData, settings: FinetuneSettings) -> Identity:
     """Say what a run is of: a checkpoint of anything else can't go on.
 
     Args:
@@ -163,11 +165,11 @@ def identity_of(dynamic: nn.Module, data: TrainingData, settings: FinetuneSettin
     }
 
 
-def _sizes(data: TrainingData) -> State:
+def _sizes(data: TrainingData) -> Identity:
     return {name: len(getattr(data, name)) for name in ("train", "val")}
 
 
-def _check_identity(path: Path, stored: State, wanted: State) -> None:
+def _check_identity(path: Path, stored: Identity, wanted: Identity) -> None:
     if stored["recipe"] != wanted["recipe"]:
         raise StorageError(f"'{path}' is of another recipe; start over, or elsewhere")
     if stored["weights"] != wanted["weights"]:

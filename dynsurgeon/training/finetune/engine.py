@@ -19,7 +19,7 @@ from dynsurgeon.timing.noise import SPREAD_LIMIT
 from dynsurgeon.training.finetune.arm import Arm
 from dynsurgeon.training.finetune.batch_norm import lag_notes
 from dynsurgeon.training.finetune.calibration import calibrate_start
-from dynsurgeon.training.finetune.checkpoint import CheckpointFolder, State, identity_of
+from dynsurgeon.training.finetune.checkpoint import CheckpointFolder, identity_of
 from dynsurgeon.training.finetune.cost import Cost, measure_cost
 from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.launch import accelerators, check_classes, check_parts
@@ -30,6 +30,7 @@ from dynsurgeon.training.finetune.results import FinetuneResult, Gain, RateProbe
 from dynsurgeon.training.finetune.run import Run, progress_from
 from dynsurgeon.training.finetune.settings import FinetuneSettings
 from dynsurgeon.training.finetune.setup import describe
+from dynsurgeon.training.finetune.sharding import State
 from dynsurgeon.training.finetune.tracking import require_no_log, run_log
 from dynsurgeon.training.finetune.twin import static_twin
 from dynsurgeon.training.finetune.verdict import verdict_on

@@ -10,13 +10,14 @@ from dynsurgeon.errors import TrainingError
 from dynsurgeon.training.batch_norm import broken_layer
 from dynsurgeon.training.finetune.arm import Arm
 from dynsurgeon.training.finetune.batch_norm import fit_statistics
-from dynsurgeon.training.finetune.checkpoint import CheckpointFolder, State
+from dynsurgeon.training.finetune.checkpoint import CheckpointFolder
 from dynsurgeon.training.finetune.data import TrainingData
 from dynsurgeon.training.finetune.evaluate import evaluate
 from dynsurgeon.training.finetune.listener import Listener
 from dynsurgeon.training.finetune.loading import Sharing, steps_an_epoch, training_batches
 from dynsurgeon.training.finetune.results import Epoch, Gain, RateProbe, Score
 from dynsurgeon.training.finetune.settings import FinetuneSettings
+from dynsurgeon.training.finetune.sharding import State
 from dynsurgeon.training.finetune.tally import Tally
 from dynsurgeon.training.finetune.tracking import RunLog
 from dynsurgeon.training.report import AttentionReport

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 State = dict[str, Any]
+"""Tensors and numbers by their names, as a state_dict holds them."""
 
 
 def shard(model: nn.Module, device: torch.device, world: int) -> None:

@@ -1,4 +1,4 @@
-"""Probes: both hold the site's own layer, run, and compute the same at the start."""
+"""Excerpts: both hold the site's own layer, run, and compute the same at the start."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from surgery_nets import EVERY, Kernels, SharedPReLU, images
 from torch import nn
 
 import dynsurgeon as ds
-from dynsurgeon.budgets.probe import (
+from dynsurgeon.budgets.excerpt import (
     THIN,
-    Probe,
-    dynamic_probe,
-    probe_input,
+    Excerpt,
+    dynamic_excerpt,
+    excerpt_input,
     static_activation,
-    static_probe,
+    static_excerpt,
 )
 from dynsurgeon.operators import DynamicConv, DynamicReLU
 from dynsurgeon.operators.forms import ActivationForm
@@ -45,9 +45,9 @@ def variants_of(net: nn.Module, x: Any, config: ds.SurgeryConfig = EVERY) -> lis
 
 def check(variant: Variant) -> None:
     for shape in set(variant.shapes):
-        static, dynamic = static_probe(variant, shape), dynamic_probe(variant, shape)
+        static, dynamic = static_excerpt(variant, shape), dynamic_excerpt(variant, shape)
         dynamic.enter, dynamic.leave = static.enter, static.leave
-        x = probe_input(shape)
+        x = excerpt_input(shape)
         assert x.shape == (1, THIN, *shape[2:])
         before, after = static.eval()(x), dynamic.eval()(x)
         assert before.shape[:2] == (1, THIN)
@@ -111,8 +111,8 @@ def test_the_module_of_a_form_computes_what_the_form_says(module: nn.Module) -> 
 
 
 def test_a_probe_has_a_static_convolution_on_both_sides() -> None:
-    probe = Probe(nn.Identity(), (5, 5), 2)
-    assert [type(m) for m in (probe.enter, probe.leave)] == [nn.Conv2d, nn.Conv2d]
-    assert probe(torch.randn(1, THIN, 4, 4)).shape == (1, THIN, 4, 4)
-    flat = Probe(nn.Identity(), (5, 5), 0)
+    excerpt = Excerpt(nn.Identity(), (5, 5), 2)
+    assert [type(m) for m in (excerpt.enter, excerpt.leave)] == [nn.Conv2d, nn.Conv2d]
+    assert excerpt(torch.randn(1, THIN, 4, 4)).shape == (1, THIN, 4, 4)
+    flat = Excerpt(nn.Identity(), (5, 5), 0)
     assert flat(torch.randn(1, THIN)).shape == (1, THIN)

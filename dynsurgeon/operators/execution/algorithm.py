@@ -1,4 +1,4 @@
-"""What a form of execution is, and the base of the forms that bring their own backward."""
+"""What an algorithm of execution is, and the base of those that bring their own backward."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dynsurgeon.operators.geometry import ConvGeometry
 
-Form: TypeAlias = Callable[[Tensor, Tensor, Tensor, "Tensor | None", ConvGeometry], Tensor]
+Algorithm: TypeAlias = Callable[[Tensor, Tensor, Tensor, "Tensor | None", ConvGeometry], Tensor]
 """``(x, pi, weight, bias, geometry) -> y``; see `run_dynamic_convolution`."""
 
 
@@ -40,8 +40,8 @@ class Needs(NamedTuple):
     weight: bool
 
 
-class LeanForm(ABC):
-    """A form whose backward mixes again instead of keeping what the forward mixed.
+class LeanAlgorithm(ABC):
+    """An algorithm whose backward mixes again instead of keeping what the forward mixed.
 
     It keeps the input, the attention and the bank, so training takes little more memory than the
     static network.
@@ -67,8 +67,8 @@ class LeanForm(ABC):
     ) -> tuple[Tensor, Tensor | None]:
         """Return what `convolve` returns, the output in the memory format of `x` and no view."""
         y, kept = self.convolve(x, pi, weight, geometry)
-        # Most forms shape what they computed by a view. If autograd saw one in the output, it would
-        # refuse every write into it: an in-place activation's, or that of `+=`.
+        # Most algorithms shape what they computed by a view. If autograd saw one in the output, it
+        # would refuse every write into it: an in-place activation's, or that of `+=`.
         return y.contiguous(memory_format=layout_of(x)).detach(), kept
 
     def kept_channels(self, weight: Tensor, geometry: ConvGeometry) -> int:
@@ -76,8 +76,8 @@ class LeanForm(ABC):
         return 0
 
 
-BY_NAME: dict[str, LeanForm] = {}
-"""Where an operator of the graph finds a lean form by its name; `lean` fills it."""
+BY_NAME: dict[str, LeanAlgorithm] = {}
+"""Where an operator of the graph finds a lean algorithm by its name; `lean` fills it."""
 
 
 def layout_of(x: Tensor) -> torch.memory_format:

@@ -16,7 +16,7 @@ from dynsurgeon.export.tensors import new_initializer
 OPSET = 18
 
 
-def probe_model(node: ir.Node, form: str) -> ir.Model:
+def excerpt_model(node: ir.Node, form: str) -> ir.Model:
     """Return a model with inputs ``x`` and ``pi`` that runs the convolution of `node` in `form`.
 
     Args:
@@ -24,7 +24,7 @@ def probe_model(node: ir.Node, form: str) -> ir.Model:
         form: Name in `CONV_FORMS`, without obstacle at this site.
     """
     site = ConvSite.of(node)
-    graph = ir.Graph([], [], nodes=[], opset_imports={"": OPSET, DOMAIN: 1}, name="probe")
+    graph = ir.Graph([], [], nodes=[], opset_imports={"": OPSET, DOMAIN: 1}, name="excerpt")
     x, pi = (_like(value, name) for value, name in ((site.x, "x"), (site.pi, "pi")))
     graph.inputs.extend([x, pi])
     bank = new_initializer(graph, "bank", torch.rand(site.bank.shape))

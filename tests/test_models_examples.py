@@ -11,7 +11,7 @@ from cli_helpers import needs_timm
 from torch import nn
 
 from dynsurgeon.errors import ConfigError
-from dynsurgeon.models.inputs import default_input_size, example_inputs
+from dynsurgeon.models.examples import default_input_size, example_inputs
 from dynsurgeon.models.names import build_model, torchvision_names
 
 DETECTION = ("rcnn", "retinanet", "fcos", "ssd")

@@ -1,16 +1,16 @@
-"""A convolution where each sample brings its own kernel: by the chosen form, or a forced one."""
+"""A convolution where each sample brings its own kernel, by the algorithm that is chosen."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from dynsurgeon.operators.execution.algorithm import Algorithm
 from dynsurgeon.operators.execution.choice import choose
-from dynsurgeon.operators.execution.form import Form
 from dynsurgeon.operators.forced import Forced
 from dynsurgeon.operators.geometry import ConvGeometry
 
-forced_form: Forced[Form] = Forced("dynsurgeon_forced_form")
-"""Runs every dynamic convolution in its context by one form: for export, and to compare forms."""
+forced_algorithm: Forced[Algorithm] = Forced("dynsurgeon_forced_algorithm")
+"""Runs every dynamic convolution in its context by one algorithm: for export, and to compare."""
 
 
 def run_dynamic_convolution(
@@ -28,5 +28,5 @@ def run_dynamic_convolution(
     Returns:
         ``(N, C_out, *spatial)``.
     """
-    form = forced_form.get() or choose(x, pi, weight, geometry)
-    return form(x, pi, weight, bias, geometry)
+    algorithm = forced_algorithm.get() or choose(x, pi, weight, geometry)
+    return algorithm(x, pi, weight, bias, geometry)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dynsurgeon.cli.options.settings import surgery_config
 from dynsurgeon.cli.options.surgery import Start, SurgeryOptions
+from dynsurgeon.cli.options.surgery_config import surgery_config
 from dynsurgeon.config import DynamicConvConfig, DynamicReLUConfig, SurgeryConfig
 from dynsurgeon.errors import ConfigError
 

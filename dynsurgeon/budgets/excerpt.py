@@ -24,7 +24,7 @@ THIN = 8
 Shape = tuple[int, ...]
 
 
-class Probe(nn.Module):
+class Excerpt(nn.Module):
     """A static convolution, the layer, and a static convolution.
 
     Args:
@@ -45,26 +45,26 @@ class Probe(nn.Module):
         return y
 
 
-def static_probe(variant: Variant, shape: Shape) -> Probe:
-    """Put the static layer of a variant, with an input of that shape, into a probe."""
+def static_excerpt(variant: Variant, shape: Shape) -> Excerpt:
+    """Put the static layer of a variant, with an input of that shape, into an excerpt."""
     layer = variant.static
     if isinstance(layer, StaticConv):
-        return Probe(_on_cpu(layer), _conv_channels(layer), len(shape) - 2)
+        return Excerpt(_on_cpu(layer), _conv_channels(layer), len(shape) - 2)
     if layer is None:
         layer = static_activation(ActivationForm(**(variant.recipe.form or {})))
-    return Probe(_on_cpu(layer), (shape[1], shape[1]), len(shape) - 2)
+    return Excerpt(_on_cpu(layer), (shape[1], shape[1]), len(shape) - 2)
 
 
-def dynamic_probe(variant: Variant, shape: Shape) -> Probe:
-    """Put the dynamic layer of a variant into a probe."""
+def dynamic_excerpt(variant: Variant, shape: Shape) -> Excerpt:
+    """Put the dynamic layer of a variant into an excerpt."""
     static = None if variant.static is None else _on_cpu(variant.static)
     layer = build_layer(variant.recipe, static, "cpu")
     ends = _conv_channels(static) if isinstance(static, StaticConv) else (shape[1], shape[1])
-    return Probe(layer, ends, len(shape) - 2)
+    return Excerpt(layer, ends, len(shape) - 2)
 
 
-def probe_input(shape: Shape) -> Tensor:
-    """Return one sample for a probe of a layer whose input has that shape."""
+def excerpt_input(shape: Shape) -> Tensor:
+    """Return one sample for an excerpt of a layer whose input has that shape."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(1, THIN, *shape[2:], generator=generator)
 
