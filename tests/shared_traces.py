@@ -5,8 +5,10 @@ modules of tests that write the same, unchanged network many times:
 
     shared_traces = pytest.fixture(autouse=True)(share_traces)
 
-Commands build their network anew each time. `share_equal_traces` knows it again by its modules,
-their forwards and their settings, and gives the trace the numbers that this one has.
+Many tests build the same network anew, as commands do. `share_equal_traces` knows it again by its
+modules, their forwards and their settings, and gives the trace the numbers that this one has:
+
+    equal_traces = pytest.fixture(autouse=True)(share_equal_traces)
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -63,7 +65,7 @@ def share_equal_traces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def traced_once_of_equals(model: nn.Module, inputs: Inputs, target: Target) -> Captured:
     """Trace as `capture` does, or return what it gave for a network with other numbers."""
-    if inputs.kwargs or not all(isinstance(x, Tensor) for x in inputs.args):
+    if inputs.kwargs or not all(isinstance(x, Tensor) for x in inputs.args) or _hides(model):
         return capture(model, inputs, target)
     digest = hashlib.sha256(str(free_axes(inputs, target, target.traced_batch)).encode())
     digest.update(str((target.opset, [(x.shape, x.dtype) for x in inputs.args])).encode())
@@ -83,15 +85,28 @@ def _with_numbers_of(model: nn.Module, captured: Captured) -> Captured:
     return replace(captured, model=graph)
 
 
+def _hides(model: nn.Module) -> bool:
+    """Whether a network holds what `_looks` does not see: a function, say, or a list of numbers."""
+    values = (value for module in model.modules() for value in _own(module).values())
+    unsaved = any(module._non_persistent_buffers_set for module in model.modules())
+    return unsaved or not all(isinstance(v, _SEEN) or is_dataclass(v) for v in values)
+
+
+def _own(module: nn.Module) -> dict[str, Any]:
+    own = vars(module).items()
+    return {k: v for k, v in own if k not in _OF_TORCH and not k.startswith("_dynsurgeon")}
+
+
 def _looks(model: nn.Module) -> Iterator[bytes]:
     for name, module in model.named_modules():
         kind, code = type(module), inspect.unwrap(type(module).forward).__code__
         constants = [c for c in code.co_consts if not inspect.iscode(c)]
-        settings = [(k, v) for k, v in vars(module).items() if isinstance(v, _PLAIN)]
+        settings = [*_own(module).items(), module.training]
         yield str((name, kind.__module__, kind.__qualname__, str(module), settings)).encode()
         yield str((code.co_code, code.co_names, constants)).encode()
     for name, tensor in model.state_dict().items():
         yield str((name, tensor.shape, tensor.dtype)).encode()
 
 
-_PLAIN = (bool, int, float, str, tuple, type(None))
+_SEEN = (bool, int, float, str, tuple, type, type(None))
+_OF_TORCH = frozenset(vars(nn.Module()))

@@ -21,7 +21,13 @@ from dynsurgeon.operators import (
     DynamicReLUB,
     DynamicReLUC,
 )
-from dynsurgeon.operators.execution import LEAN_ALGORITHMS, Algorithm, forced_algorithm, plain, run
+from dynsurgeon.operators.execution import (
+    LEAN_ALGORITHMS,
+    Algorithm,
+    convolve,
+    forced_algorithm,
+    plain,
+)
 
 Follower = Callable[[Tensor], Tensor]
 
@@ -111,7 +117,7 @@ def test_a_convolution_without_a_batch_axis(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("name", LEAN_ALGORITHMS)
 def test_a_compiled_convolution(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch._dynamo.reset()
-    monkeypatch.setattr(run, "choose", lambda *_: LEAN_ALGORITHMS[name])
+    monkeypatch.setattr(convolve, "choose", lambda *_: LEAN_ALGORITHMS[name])
     layer, x = conv_of(name, bias=False)
     inplace, plainly = FOLLOWERS["silu"]
     expected = gradients(layer, x, plainly, twice=False)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 import pytest
 import torch
 from export_nets import DynamicNet, perturbed
+from shared_traces import share_equal_traces
 
 from dynsurgeon.errors import ConfigError, ExportError
 from dynsurgeon.export import export_onnx, verify_onnx
@@ -17,6 +18,8 @@ from dynsurgeon.export.destinations import DESTINATIONS, check_operators
 from dynsurgeon.export.target import EXPORT_FORMS, Target
 from dynsurgeon.form_names import RULE, THIS_CPU, TargetName, check_target
 from dynsurgeon.runtimes.table import RUNTIMES
+
+equal_traces = pytest.fixture(autouse=True)(share_equal_traces)
 
 
 def test_the_names_are_those_of_the_table() -> None:

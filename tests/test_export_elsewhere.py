@@ -10,6 +10,7 @@ import torch
 from cli_helpers import SIZE, CommandLine, cli
 from export_nets import DynamicNet, perturbed
 from fake_runtime import fake
+from shared_traces import share_equal_traces
 from torch import nn
 
 from dynsurgeon.errors import ConfigError, ParityError, RuntimeRefusalError
@@ -18,6 +19,8 @@ from dynsurgeon.export.result import RuntimeProof
 from dynsurgeon.operators import DynamicConv2d, DynamicConv3d
 from dynsurgeon.runtimes.contract import Runtime
 from dynsurgeon.runtimes.table import RUNTIMES
+
+equal_traces = pytest.fixture(autouse=True)(share_equal_traces)
 
 __all__ = ["cli"]
 

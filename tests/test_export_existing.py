@@ -14,11 +14,14 @@ import pytest
 import torch
 from export_nets import DynamicNet, perturbed
 from native_cpu import in_plain_operators
+from shared_traces import share_equal_traces
 from test_native_guard import guarded
 from torch import Tensor, nn
 
 from dynsurgeon.errors import MachineError, StorageError
 from dynsurgeon.export import export_onnx, verify_onnx
+
+equal_traces = pytest.fixture(autouse=True)(share_equal_traces)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import onnx_ir as ir
 import pytest
 import torch
 from export_nets import assert_close, captured_graph, operators, perturbed, run_onnx
+from shared_traces import share_equal_traces
 from torch import Tensor, nn
 
 from dynsurgeon.export import export_onnx
@@ -20,6 +21,8 @@ from dynsurgeon.operators import (
     DynamicConv3d,
     DynamicConvTranspose2d,
 )
+
+equal_traces = pytest.fixture(autouse=True)(share_equal_traces)
 
 CONVOLUTIONS: dict[str, tuple[nn.Module, int]] = {
     "1d": (DynamicConv1d(4, 6, 3), 1),

@@ -9,12 +9,15 @@ import pytest
 import torch
 from export_nets import DynamicNet, assert_close, perturbed, run_onnx
 from nets import TinyResNet
+from shared_traces import share_equal_traces
 
 import dynsurgeon as ds
 from dynsurgeon.errors import ConfigError, StorageError
 from dynsurgeon.export import export_onnx
 from dynsurgeon.graphs.saving import data_path, install, staging
 from dynsurgeon.recipe import recipe_of
+
+equal_traces = pytest.fixture(autouse=True)(share_equal_traces)
 
 
 def test_many_weights_go_to_a_file_beside(tmp_path: Path) -> None:

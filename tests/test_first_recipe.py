@@ -47,7 +47,7 @@ def test_it_loads_as_it_was(directory: Path) -> None:
     net = TinyResNet().eval()
     values = first()
     (directory / RECIPE_FILE).write_text(json.dumps({**values, "sha256": None}))
-    loaded = ds.load(directory, net)
+    loaded: Any = ds.load(directory, net)
     assert {s["name"]: s["operator"] for s in values["sites"]} == {
         name: type(module).__name__
         for name, module in loaded.named_modules()

@@ -102,7 +102,7 @@ def test_a_folded_model_is_not_saved_for_what_it_was(tmp_path: Path) -> None:
 def test_a_folded_model_loads_onto_the_folded_static_one(fold: Any, tmp_path: Path) -> None:
     net = Folds(fold)
     net.auxiliary = None
-    static = perturb_(net).eval()
+    static: Any = perturb_(net).eval()
     dynamic = converted(net)
     dynamic.fuse()
     ds.save(dynamic, tmp_path)

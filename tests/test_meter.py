@@ -10,7 +10,7 @@ import pytest
 import torch
 from nets import TinyNet, TinySharedConv
 from shared_traces import share_equal_traces
-from test_probe import variants_of
+from test_excerpt import variants_of
 from torch import nn
 
 import dynsurgeon as ds

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
+import pytest
 import torch
 from export_nets import DynamicNet, assert_close, body_of, perturbed, run_onnx
+from shared_traces import share_equal_traces
 from torch import nn
 
 from dynsurgeon.export import export_onnx
 from dynsurgeon.runtimes.onnxruntime import Session
+
+equal_traces = pytest.fixture(autouse=True)(share_equal_traces)
 
 
 def test_banks_lie_outside_and_samples_inside(tmp_path: Path) -> None:
