@@ -19,7 +19,7 @@ from dynsurgeon.operators.contract import DynamicLayer, StaticConv
 from dynsurgeon.recipe import OwnerRecipe, Recipe, SiteRecipe
 from dynsurgeon.surgery.cut.build import build_layer
 from dynsurgeon.surgery.decide import costs
-from dynsurgeon.surgery.decide.judge import activation_form
+from dynsurgeon.surgery.decide.activations import activation_form
 from dynsurgeon.surgery.decide.planned import Plan
 from dynsurgeon.surgery.decide.rows import Site
 from dynsurgeon.surgery.decide.settings import site_layer, site_settings

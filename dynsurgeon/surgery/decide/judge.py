@@ -15,9 +15,9 @@ from torch.nn.utils import parametrize
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.errors import SurgeryError
 from dynsurgeon.operators.contract import ActivationLayer, ConvolutionLayer
-from dynsurgeon.operators.forms import ActivationForm
-from dynsurgeon.operators.static import STATIC_CONVOLUTIONS, describe_activation, describe_function
+from dynsurgeon.operators.static import STATIC_CONVOLUTIONS
 from dynsurgeon.registry import operator_of
+from dynsurgeon.surgery.decide.activations import activation_form
 from dynsurgeon.surgery.decide.settings import site_layer, site_settings
 from dynsurgeon.surgery.sites.candidates import Candidate
 from dynsurgeon.surgery.sites.hooks import has_hooks, rewrites_weight
@@ -54,20 +54,6 @@ def judge_candidates(
         objections = CONVOLUTION_OBJECTIONS if candidate.is_convolution else ACTIVATION_OBJECTIONS
         for objection in (*COMMON_OBJECTIONS, *objections):
             candidate.reason = candidate.reason or objection(candidate, context)
-
-
-def activation_form(candidate: Candidate) -> ActivationForm:
-    """Say which activation a candidate is, from its module or from its call's arguments."""
-    if candidate.module is not None:
-        return describe_activation(candidate.module)
-    site = candidate.sites[0]
-    name = site.key.label.removeprefix("function:")
-    if name == "leaky_relu":
-        slope = site.kwargs.get("negative_slope", site.args[1] if len(site.args) > 1 else 0.01)
-        return describe_function(name, slope)
-    if name == "gelu":
-        return describe_function(name, approximate=site.kwargs.get("approximate", "none"))
-    return describe_function(name)
 
 
 def _left_alone(candidate: Candidate, context: Context) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dynsurgeon.surgery.decide.judge import activation_form
+from dynsurgeon.surgery.decide.activations import activation_form
 from dynsurgeon.surgery.sites.candidates import Candidate
 from dynsurgeon.surgery.sites.writes import Place
 
