@@ -1,4 +1,4 @@
-"""What dynsurgeon says of each form of a model that it can't take as it is.
+"""What dynsurgeon says of each kind of model that it can't take as it is.
 
 python benchmarks/refusals.py > docs/refusals.md
 """
@@ -43,7 +43,23 @@ def tied() -> nn.Module:
     return model
 
 
-FORMS: dict[str, Callable[[], nn.Module]] = {
+class Overwritten(nn.Module):
+    """A net that writes into the input of a ReLU after the call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Run."""
+        x = self.conv(x)
+        y: torch.Tensor = self.relu(x)
+        x += 1.0
+        return x + y
+
+
+REFUSED: dict[str, Callable[[], nn.Module]] = {
     "nn.DataParallel": lambda: nn.DataParallel(net()),
     "torch.compile'd": lambda: torch.compile(net()),  # type: ignore[return-value]
     "ScriptModule": lambda: torch.jit.script(net()),
@@ -58,6 +74,7 @@ SITES: dict[str, Callable[[], nn.Module]] = {
     "weight_norm, old style": weight_normed,
     "tied weights": tied,
     "frozen parameters": lambda: net().requires_grad_(False),
+    "input of a ReLU overwritten": lambda: nn.Sequential(nn.Conv2d(3, 3, 1), Overwritten()),
     "half precision": lambda: net().half(),
 }
 
@@ -69,7 +86,7 @@ def main() -> None:
     print("Made by `python benchmarks/refusals.py`. DistributedDataParallel and")
     print("FullyShardedDataParallel are refused as DataParallel is.\n")
     print("| model | error | message |\n|---|---|---|")
-    for name, build in FORMS.items():
+    for name, build in REFUSED.items():
         try:
             ds.convert(build(), X)
             print(f"| {name} | none | converts |")

@@ -154,7 +154,7 @@ def test_stacked_identical_kernels_are_the_static_convolution(
         assert torch.equal(module(x), static(x))
 
 
-def test_forced_form_ends_with_its_context() -> None:
+def test_forced_algorithm_ends_with_its_context() -> None:
     module, x = DynamicConv2d(2, 2, 1), torch.randn(2, 2, 1, 1)
     calls: list[str] = []
 

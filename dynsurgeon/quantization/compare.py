@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dynsurgeon.errors import DataError
 from dynsurgeon.graphs.saving import data_path
+from dynsurgeon.running.differences import difference
 from dynsurgeon.runtimes.onnxruntime import Session, timed_session
 from dynsurgeon.timing.interleave import interleaved
 
@@ -87,7 +88,7 @@ def compare_files(
         agreement=_share(best[0] == best[1]),
         accuracy_before=accuracy[0],
         accuracy_after=accuracy[1],
-        max_rel=float((first - second).abs().max() / first.abs().max().clamp_min(1e-30)),
+        max_rel=difference(first, second).relative,
         speed_ratio=_ratio(before, after, sample, threads),
         bytes_before=file_bytes(before),
         bytes_after=file_bytes(after),

@@ -135,6 +135,7 @@ class Observer(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        self.writes.begin()
         result = self._observe(func, args, kwargs or {})
         self.writes.note(self._writer())
         if self._on_result is not None:

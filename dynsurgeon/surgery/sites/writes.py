@@ -17,7 +17,9 @@ Place = tuple[nn.Module, CallKey]
 
 
 class Writes:
-    """Watches the inputs of calls.
+    """Watches the inputs of calls, from within a `TorchFunctionMode`.
+
+    A tensor's version is asked for where the mode is off: elsewhere it would see the question.
 
     Attributes:
         found: By the call whose input was written into: who wrote, a call site that works in place
@@ -26,12 +28,20 @@ class Writes:
 
     def __init__(self) -> None:
         self.found: dict[Place, set[Place | None]] = {}
+        self._new: list[tuple[weakref.ref[Tensor], Place]] = []
         self._watched: list[tuple[weakref.ref[Tensor], int, Place]] = []
 
     def watch(self, place: Place, tensor: Tensor) -> None:
         """Watch the input of a call that has just returned."""
-        if not tensor.is_inference():  # these have no version
-            self._watched.append((weakref.ref(tensor), tensor._version, place))
+        self._new.append((weakref.ref(tensor), place))
+
+    def begin(self) -> None:
+        """Note how things are before a function runs."""
+        for reference, place in self._new:
+            tensor = reference()
+            if tensor is not None and not tensor.is_inference():  # these have no version
+                self._watched.append((reference, tensor._version, place))
+        self._new = []
 
     def note(self, writer: Place | None) -> None:
         """Look what was written into, after something ran that may have written."""
