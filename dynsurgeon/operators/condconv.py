@@ -4,11 +4,11 @@
 
 The paper sums ``r_k W_k``, which ``mixture="sum"`` does. Around the first kernel the weights sum to
 1, so that identical kernels are the static convolution bit for bit, and everything that holds of
-dynamic convolution holds here: its forms of execution, a BatchNorm that folds into the bank. The
+dynamic convolution holds here: its algorithms, a BatchNorm that folds into the bank. The
 first kernel's own ``r_1`` has no effect, and is left out.
 
 The sum is computed as ``S(x) conv(x; sum_k (r_k / S) W_k)`` with ``S = sum_k r_k``: weights that
-sum to 1 again, for every form of execution and of export, and a scale. It starts at r_k = 1/2 and
+sum to 1 again, for every algorithm and for export, and a scale. It starts at r_k = 1/2 and
 ``W_k = 2 W / K + e_k`` with ``sum_k e_k = 0``, at the original to rounding. Equal kernels under
 equal routes would have equal gradients, and stay equal for ever.
 """

@@ -122,7 +122,7 @@ class ODConv(KernelMixture):
         masks = masks.view(count, 1, 1, *self.kernel_size)
         kernels = (self.weight.unsqueeze(1) * masks).flatten(0, 1)
         shares = (pi.unsqueeze(2) * places.unsqueeze(1)).flatten(1)
-        # An empty first kernel makes the shares sum to 1, as the form of execution wants it.
+        # An empty first kernel makes the shares sum to 1, as the algorithms want it.
         bank = torch.cat([torch.zeros_like(kernels[:1]), kernels])
         shares = torch.cat([1 - shares.sum(1, keepdim=True), shares], 1)
         return stacked(x, shares.to(x.dtype), bank, None, self.geometry)

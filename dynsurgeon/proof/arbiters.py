@@ -33,7 +33,7 @@ def arbiters(
     Args:
         compare: The comparison.
         model: The original.
-        dynamic: Its dynamic form.
+        dynamic: What it became.
         inputs: What to run on.
         in_double: Whether to compare copies in float64, where the models run so.
     """

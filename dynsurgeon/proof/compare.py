@@ -58,7 +58,7 @@ class Comparison:
 def compare_models(
     model: nn.Module, dynamic: nn.Module, recipe: Recipe, inputs: Inputs, seed: int
 ) -> Comparison:
-    """Compare a static model with its dynamic form on `inputs`, in eval and in train mode.
+    """Compare a static model with the dynamic one on `inputs`, in eval and in train mode.
 
     Raises:
         ConfigError: The model does not run on these inputs in eval mode.

@@ -76,7 +76,7 @@ def check_gradients(
 
     Args:
         model: The original.
-        dynamic: Its dynamic form.
+        dynamic: What it became.
         recipe: What it was made by.
         inputs: Inputs that both run on in train mode, as they are or repeated along the batch.
         seed: Seed of the runs and of the function.

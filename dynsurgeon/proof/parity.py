@@ -21,7 +21,7 @@ from dynsurgeon.surgery.accept import check_model, check_static
 def check_parity(
     model: nn.Module, dynamic: nn.Module, example_inputs: Any, *, seed: int = 0
 ) -> Receipt:
-    """Compare a static model with its converted form on fresh inputs, in eval and in train mode.
+    """Compare a static model with the converted one on fresh inputs, in eval and in train mode.
 
     Both run with the same seed, so drop-out and stochastic depth draw alike. Neither model is
     changed: mode, running statistics and random state are restored.
@@ -31,13 +31,13 @@ def check_parity(
 
     Some models blow roundings up: BatchNorm over a handful of values, or a detector that sorts and
     drops boxes. Where the difference is above the tolerance, the comparison is made again in a way
-    that tells rounding from a fault, and the receipt's notes say so: with the execution form that
+    that tells rounding from a fault, and the receipt's notes say so: with the algorithm that
     repeats the static convolution's own roundings, and then in float64.
 
     Args:
         model: The original.
         dynamic: What `convert` made of it.
-        example_inputs: Inputs of the right shapes and ranges, in any form that `convert` takes;
+        example_inputs: Inputs of the right shapes and ranges, in any way that `convert` takes;
             fresh ones are drawn like them.
         seed: Seed of the fresh inputs and of the runs.
 

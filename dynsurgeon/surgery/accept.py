@@ -1,4 +1,4 @@
-"""Refuse, by name and with the mend, the forms of a model that can't be operated on."""
+"""Refuse, by name and with the mend, the kinds of model that can't be operated on."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def check_outcome(
     Raises:
         UnsupportedModelError: The converted model does not run, or computes something else.
     """
-    # This form repeats the static convolution's roundings. A detector that sorts boxes by
+    # This algorithm repeats the static convolution's roundings. A detector that sorts boxes by
     # nearly equal scores would answer any other rounding with other boxes.
     try:
         with forced_algorithm(one_by_one):

@@ -63,7 +63,7 @@ def _obstacle(module: nn.Module) -> str | None:
 
 @torch.no_grad()
 def _static_parameters(module: nn.Module) -> nn.Module:
-    """Return a bare module with the parameters that the static form of `module` has."""
+    """Return a bare module with the parameters that the static operator has."""
     assert isinstance(module, DynamicLayer)
     holder = nn.Module()
     for name, parameter in module.static_parameters().items():

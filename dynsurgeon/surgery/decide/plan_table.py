@@ -24,8 +24,8 @@ def plan_table(rows: Sequence[tuple[str, ...]], notes: Iterable[str]) -> str:
     """Lay out the cells of `plan_rows`, and the notes below them."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     first, *middle, last = [_line(row, widths) for row in rows]
-    rule = "-" * max(len(first), len(last))
-    lines = [first, rule, *middle, rule, last]
+    line = "-" * max(len(first), len(last))
+    lines = [first, line, *middle, line, last]
     return "\n".join([*lines, *(f"note: {note}" for note in notes)])
 
 

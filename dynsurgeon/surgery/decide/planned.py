@@ -13,7 +13,7 @@ from dynsurgeon.surgery.decide.rows import Latency, Site
 
 @dataclass(frozen=True)
 class Plan:
-    """What `convert` will do; its text form is a table.
+    """What `convert` will do; as text it is a table.
 
     Attributes:
         sites: Every call site, in order of execution.
