@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.surgery.decide.settings import site_layer, site_settings
@@ -116,7 +116,7 @@ def _products(candidate: Candidate) -> int:
     return channels // _groups(candidate) * math.prod(weight.shape[2:])
 
 
-def _kernel(candidate: Candidate) -> nn.Parameter | None:
+def _kernel(candidate: Candidate) -> Tensor | None:
     module, site = candidate.module, candidate.sites[0]
     if isinstance(module, nn.modules.conv._ConvNd):
         return module.weight
