@@ -63,6 +63,13 @@ def share_equal_traces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporter, "capture", traced_once_of_equals)
 
 
+def share_equal_traces_in_module() -> Iterator[None]:
+    """Do the same for fixtures of a whole module."""
+    with pytest.MonkeyPatch.context() as patch:
+        share_equal_traces(patch)
+        yield
+
+
 def traced_once_of_equals(model: nn.Module, inputs: Inputs, target: Target) -> Captured:
     """Trace as `capture` does, or return what it gave for a network with other numbers."""
     if inputs.kwargs or not all(isinstance(x, Tensor) for x in inputs.args) or _hides(model):
