@@ -28,7 +28,7 @@ from torchvision.transforms import v2
 import dynsurgeon as ds
 from dynsurgeon.export.passes.shrink_banks import shrink_banks
 from dynsurgeon.form_names import BankName
-from dynsurgeon.graphs.runs import Run
+from dynsurgeon.graphs.filters import Filters
 from dynsurgeon.operators.contract import dynamic_layers
 from dynsurgeon.quantization.compare import compare_files, file_bytes
 
@@ -99,8 +99,8 @@ def shrink(dynamic: nn.Module, single: Path, path: Path, bank: BankName) -> None
     for name, layer in dynamic_layers(dynamic):
         for parameter, tensor in layer.banks().items():
             if tensor.dim() > 2:
-                run = Run(prod(tensor.shape[2:]), kernels=len(tensor))
-                banks[f"{name}.{parameter}"] = run
+                filters = Filters(prod(tensor.shape[2:]), kernels=len(tensor))
+                banks[f"{name}.{parameter}"] = filters
     modules = {module: f"{name}.weight" for name, module in dynamic.named_modules()}
     for _, layer in dynamic_layers(dynamic):
         for head in layer.heads():

@@ -18,7 +18,7 @@ from dynsurgeon.export import export_onnx, verify_onnx
 from dynsurgeon.export.passes.round_bank import to_int8
 from dynsurgeon.export.target import Target
 from dynsurgeon.form_names import bank_name, rounding_name
-from dynsurgeon.graphs.runs import Run
+from dynsurgeon.graphs.filters import Filters
 from dynsurgeon.operators import DynamicConv2d
 
 shared_traces = pytest.fixture(autouse=True)(share_traces)
@@ -104,7 +104,7 @@ def test_filters_of_any_size_side_by_side_keep_their_own_scale(columns: int) -> 
     sizes = torch.logspace(-6, 3, 16)
     kernels = torch.randn(2, 16, 9) * sizes[:, None]
     order = kernels if columns == 1 else kernels.transpose(1, 2)
-    whole, scales = to_int8(order.reshape(1, 2, -1), Run(9, columns))
+    whole, scales = to_int8(order.reshape(1, 2, -1), Filters(9, columns))
     back = (whole * scales).view(order.shape)  # one kernel after the other of the two
     error = (back - order).abs().amax((0, 2 if columns == 1 else 1))
     largest = kernels.abs().amax((0, 2))
@@ -114,14 +114,14 @@ def test_filters_of_any_size_side_by_side_keep_their_own_scale(columns: int) -> 
 
 def test_a_row_that_ends_within_a_filter_is_cut_between_its_pieces() -> None:
     bank = torch.randn(3, 2, 24)  # tiles of 24 numbers; a filter has 36
-    whole, scales = to_int8(bank, Run(36))
+    whole, scales = to_int8(bank, Filters(36))
     assert whole.shape == (12, 12, 1)
     assert float(((whole * scales).view_as(bank) - bank).abs().max()) < 0.02
 
 
 def test_what_a_kernel_loses_goes_to_the_next() -> None:
     kernels = torch.randn(1, 64).expand(4, -1)
-    whole, scales = to_int8(kernels, Run(64, kernels=4))
+    whole, scales = to_int8(kernels, Filters(64, kernels=4))
     back = (whole * scales).view(4, 64)
     step = float(kernels.abs().max()) / 127
     lost = (back - kernels).abs()
@@ -135,7 +135,7 @@ def test_tiles_and_stacks_are_rounded_kernel_by_kernel(stacked: bool) -> None:
     kernels = torch.stack([bank.flatten(1)] * 4)  # (K, O, F)
     order = kernels.transpose(0, 1).reshape(6, 4 * 9, 2) if stacked else kernels.flatten(1)
     shape = order.shape if stacked else (1, 4, 108)
-    whole, scales = to_int8(order.reshape(shape), Run(18, kernels=4))
+    whole, scales = to_int8(order.reshape(shape), Filters(18, kernels=4))
     back = (whole * scales).view(shape)
     rows = back.view(6, 4, 18).transpose(0, 1) if stacked else back.view(4, 6, 18)
     gap = (rows.mean(0) - bank.flatten(1)).abs().amax(1)
@@ -143,7 +143,7 @@ def test_tiles_and_stacks_are_rounded_kernel_by_kernel(stacked: bool) -> None:
 
 
 def test_zeros_stay_zeros() -> None:
-    whole, scales = to_int8(torch.zeros(1, 2, 9), Run(9))
+    whole, scales = to_int8(torch.zeros(1, 2, 9), Filters(9))
     assert not (whole * scales).any()
     assert bool(scales.isfinite().all())
 

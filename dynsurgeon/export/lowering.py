@@ -22,8 +22,8 @@ from dynsurgeon.export.passes.split_norm import split_norm
 from dynsurgeon.export.signature import BATCH, Signature
 from dynsurgeon.export.target import Target
 from dynsurgeon.export.tensors import set_tensor
+from dynsurgeon.graphs.filters import Filters
 from dynsurgeon.graphs.native import lay_out
-from dynsurgeon.graphs.runs import Run
 from dynsurgeon.graphs.scan_batch import scan_batch
 
 
@@ -54,7 +54,7 @@ def lower(
     lower_lines(model, target.form.lines)
     sites = [ConvSite.of(node) for node in model.graph if is_dynamic_conv(node)]
     banks = {
-        str(site.weight.name): Run(prod(site.kernel_shape[1:]), kernels=len(site.bank))
+        str(site.weight.name): Filters(prod(site.kernel_shape[1:]), kernels=len(site.bank))
         for site in sites
     }
     lower_convolutions(model, target.form.convolutions, target.sites)

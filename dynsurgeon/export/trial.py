@@ -19,7 +19,7 @@ from dynsurgeon.export.result import ExportCheck
 from dynsurgeon.export.running import State
 from dynsurgeon.export.verify import COARSER, TOLERANCES, coarsest_dtype, compare, references
 from dynsurgeon.form_names import Rounding
-from dynsurgeon.graphs.runs import Run
+from dynsurgeon.graphs.filters import Filters
 from dynsurgeon.messages import first_line
 from dynsurgeon.operators.contract import dynamic_layers
 from dynsurgeon.running.differences import Tolerance, difference
@@ -123,8 +123,8 @@ def rounded_banks(model: nn.Module, state: State) -> dict[str, Tensor]:
             key = f"{path}.{name}" if path else name
             bank = state.get(key, own).detach()
             if bank.dim() > BIAS_BANK_AXES:
-                run = Run(prod(bank.shape[2:]), kernels=len(bank))
-                whole, scales = to_int8(bank.flatten(1), run)
+                filters = Filters(prod(bank.shape[2:]), kernels=len(bank))
+                whole, scales = to_int8(bank.flatten(1), filters)
                 rounded[key] = (whole * scales).view_as(bank)
     return rounded
 

@@ -17,7 +17,7 @@ from math import gcd
 import torch
 from torch import Tensor
 
-from dynsurgeon.graphs.runs import Run
+from dynsurgeon.graphs.filters import Filters
 
 PIECE = 256
 """Numbers of a piece, at most: a scale then costs 1.6 % of what it scales."""
@@ -25,17 +25,17 @@ PIECE = 256
 TILE_AXES = 3
 
 
-def to_int8(bank: Tensor, run: Run) -> tuple[Tensor, Tensor]:
+def to_int8(bank: Tensor, filters: Filters) -> tuple[Tensor, Tensor]:
     """Return whole numbers ``(pieces, numbers, columns)`` and scales ``(pieces, 1, columns)``.
 
     Args:
         bank: The bank, in the order in which it is stored: ``(K, numbers)``, in tiles
             ``(T, K, numbers)``, or ``(O, K * I, …)``.
-        run: How filters lie in it.
+        filters: How filters lie in it.
     """
-    rows = _by_kernel(bank, run)
-    columns = run.columns if rows.shape[2] % run.columns == 0 else 1
-    common = gcd(run.length, rows.shape[2] // columns)
+    rows = _by_kernel(bank, filters)
+    columns = filters.columns if rows.shape[2] % filters.columns == 0 else 1
+    common = gcd(filters.length, rows.shape[2] // columns)
     size = max(size for size in range(1, min(common, PIECE) + 1) if common % size == 0)
     pieces = rows.reshape(*rows.shape[:2], -1, size, columns)
     scales = pieces.abs().amax(3, keepdim=True) / 127
@@ -43,12 +43,12 @@ def to_int8(bank: Tensor, run: Run) -> tuple[Tensor, Tensor]:
     return whole.to(torch.int8).flatten(0, 2), scales.flatten(0, 2)
 
 
-def _by_kernel(bank: Tensor, run: Run) -> Tensor:
+def _by_kernel(bank: Tensor, filters: Filters) -> Tensor:
     """Return the bank as ``(repetitions, kernels, numbers)``."""
     if bank.dim() < TILE_AXES:
         return bank.reshape(1, -1, bank.shape[-1])
-    whole = bank.shape[1] % run.kernels == 0
-    return bank.reshape(len(bank), run.kernels if whole else 1, -1)
+    whole = bank.shape[1] % filters.kernels == 0
+    return bank.reshape(len(bank), filters.kernels if whole else 1, -1)
 
 
 def _rounded(pieces: Tensor, scales: Tensor) -> Tensor:

@@ -18,11 +18,11 @@ import torch
 from dynsurgeon.export.passes.round_bank import to_int8
 from dynsurgeon.export.tensors import new_initializer, set_tensor, tensor_of
 from dynsurgeon.form_names import BankName
-from dynsurgeon.graphs.runs import Run, run_of
+from dynsurgeon.graphs.filters import Filters, filters_of
 
 
 def shrink_banks(
-    model: ir.Model, banks: Mapping[str, Run], heads: Collection[str], stored: BankName
+    model: ir.Model, banks: Mapping[str, Filters], heads: Collection[str], stored: BankName
 ) -> int:
     """Shrink every bank in single precision that lies in the outer graph, and return how many.
 
@@ -32,13 +32,13 @@ def shrink_banks(
         heads: Keys of the heads' weights, which ``"int8"`` halves.
         stored: How banks are stored.
     """
-    found = [(value, _run(value, banks)) for value in _floats(model.graph)]
-    shrunk = [(value, run) for value, run in found if run is not None]
-    for value, run in shrunk:
+    found = [(value, _filters(value, banks)) for value in _floats(model.graph)]
+    shrunk = [(value, filters) for value, filters in found if filters is not None]
+    for value, filters in shrunk:
         if stored == "half":
             _halve(model.graph, value)
         else:
-            _quantize(model.graph, value, run)
+            _quantize(model.graph, value, filters)
     if stored == "int8":
         for value in [v for v in _floats(model.graph) if _key(v) in heads or v.name in heads]:
             _halve(model.graph, value)
@@ -49,12 +49,12 @@ def _floats(graph: ir.Graph) -> list[ir.Value]:
     return [v for v in graph.initializers.values() if v.dtype == ir.DataType.FLOAT]
 
 
-def _run(value: ir.Value, banks: Mapping[str, Run]) -> Run | None:
+def _filters(value: ir.Value, banks: Mapping[str, Filters]) -> Filters | None:
     """Return how the filters of a bank lie in memory; None for what is no bank."""
     if value.name in banks:
         return banks[str(value.name)]
     part = banks.get(_key(value))
-    return run_of(value) if part is None else replace(part, kernels=1)
+    return filters_of(value) if part is None else replace(part, kernels=1)
 
 
 def _key(value: ir.Value) -> str:
@@ -67,10 +67,10 @@ def _halve(graph: ir.Graph, value: ir.Value) -> None:
     set_tensor(value, tensor.to(torch.float16))
 
 
-def _quantize(graph: ir.Graph, value: ir.Value, run: Run) -> None:
+def _quantize(graph: ir.Graph, value: ir.Value, filters: Filters) -> None:
     """Write ``Reshape(Cast(stored) * scales)`` in place of a bank."""
     bank = tensor_of(value)
-    whole, scales = to_int8(bank, run)
+    whole, scales = to_int8(bank, filters)
     scale = new_initializer(graph, f"{value.name}/scales", scales)
     shape = new_initializer(graph, f"{value.name}/shape", torch.tensor(bank.shape))
     cast = _node(value, "Cast", value, to=ir.DataType.FLOAT.value)

@@ -12,10 +12,10 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
+from dynsurgeon.graphs.filters import Filters, note_filters
 from dynsurgeon.graphs.initializers import Array, array_of, is_constant, new_initializer
 from dynsurgeon.graphs.native.memory import Memory, recognise
 from dynsurgeon.graphs.native.standins import KERNEL_AXES, Computed, StandIn
-from dynsurgeon.graphs.runs import Run, note_run
 from dynsurgeon.graphs.tiles import to_tiles
 
 CONVOLUTIONS = ("Conv", "FusedConv")
@@ -95,7 +95,7 @@ class _Surgeon:
         tiles = self._constant(f"{part}s", to_tiles(bank))
         if bank.ndim > KERNEL_AXES:
             width = self.memory.block
-            note_run(tiles, Run(prod(bank.shape[2:]) // width, width, len(bank)))
+            note_filters(tiles, Filters(prod(bank.shape[2:]) // width, width, len(bank)))
         return self._op("MatMul", [self._find(source), tiles], part)
 
     def _filled(self, computed: Computed, part: str, channels: int) -> ir.Value:

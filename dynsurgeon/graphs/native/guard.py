@@ -18,14 +18,14 @@ from dynsurgeon.graphs.initializers import Array, new_initializer
 from dynsurgeon.graphs.native.optimise import NCHWC, open_session
 
 CHANNELS, COLUMNS = 16, 2
-"""Shape of the probe: a block of 8 or 16 channels at two places."""
+"""Shape of the pattern: a block of 8 or 16 channels at two places."""
 
 
 @cache
 def block_width() -> int:
     """Return how many channels onnxruntime puts side by side on this CPU."""
     numbers = np.arange(CHANNELS * COLUMNS, dtype=np.float32)
-    graph = ir.Graph([], [], nodes=[], opset_imports={"": 18, NCHWC: 1}, name="probe")
+    graph = ir.Graph([], [], nodes=[], opset_imports={"": 18, NCHWC: 1}, name="pattern")
     flat = _reordered(graph, numbers.reshape(1, CHANNELS, 1, COLUMNS))
     flat.name, flat.shape = "order", ir.Shape([len(numbers)])
     flat.type = ir.TensorType(ir.DataType.FLOAT)
@@ -37,10 +37,10 @@ def block_width() -> int:
 
 def insert_guard(graph: ir.Graph, width: int) -> None:
     """Make a graph refuse CPUs whose blocks have another width than `width` channels."""
-    probe = np.ones((CHANNELS, COLUMNS), np.float32)
+    pattern = np.ones((CHANNELS, COLUMNS), np.float32)
     place = np.array(8)  # in blocks of 16 that is channel 8, in blocks of 8 the second column
-    probe[(8, 0) if width == CHANNELS else (0, 1)] = 0
-    flat = _reordered(graph, probe.reshape(1, CHANNELS, 1, COLUMNS))
+    pattern[(8, 0) if width == CHANNELS else (0, 1)] = 0
+    flat = _reordered(graph, pattern.reshape(1, CHANNELS, 1, COLUMNS))
     number = _op(graph, "Gather", [flat, _constant(graph, "place", place)])
     index = _op(graph, "Cast", [number], to=ir.DataType.INT64.value)
     table = _constant(graph, "table", np.array([0]))
@@ -63,11 +63,11 @@ def _add_to_shape_of_input(graph: ir.Graph, offset: ir.Value) -> None:
     graph.sort()
 
 
-def _reordered(graph: ir.Graph, probe: Array) -> ir.Value:
-    """Write a probe in the order of this CPU, as one row."""
-    source = _constant(graph, "probe", probe)
+def _reordered(graph: ir.Graph, pattern: Array) -> ir.Value:
+    """Write a pattern in the order of this CPU, as one row."""
+    source = _constant(graph, "pattern", pattern)
     blocks = _op(graph, "ReorderInput", [source], domain=NCHWC, channels_last=0)
-    return _op(graph, "Reshape", [blocks, _constant(graph, "row", np.array([probe.size]))])
+    return _op(graph, "Reshape", [blocks, _constant(graph, "row", np.array([pattern.size]))])
 
 
 def _constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:

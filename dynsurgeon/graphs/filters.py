@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-RUN = "dynsurgeon.run"
-"""Key of a value's `Run` among its `meta`, where its name doesn't tell."""
+FILTERS = "dynsurgeon.filters"
+"""Key of a value's `Filters` among its `meta`, where its name doesn't tell."""
 
 
 @dataclass(frozen=True)
-class Run:
+class Filters:
     """How filters lie in the memory of a bank.
 
     Attributes:
@@ -25,12 +25,12 @@ class Run:
     kernels: int = 1
 
 
-def note_run(value: ir.Value, run: Run) -> None:
-    """Note how the filters of a bank lie, for `run_of`."""
-    value.meta[RUN] = run
+def note_filters(value: ir.Value, filters: Filters) -> None:
+    """Note how the filters of a bank lie, for `filters_of`."""
+    value.meta[FILTERS] = filters
 
 
-def run_of(value: ir.Value) -> Run | None:
-    """Return what `note_run` noted, or None."""
-    run = value.meta.get(RUN)
-    return run if isinstance(run, Run) else None
+def filters_of(value: ir.Value) -> Filters | None:
+    """Return what `note_filters` noted, or None."""
+    filters = value.meta.get(FILTERS)
+    return filters if isinstance(filters, Filters) else None
