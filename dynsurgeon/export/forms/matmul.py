@@ -30,7 +30,9 @@ def emit(site: ConvSite, emitter: Emitter) -> ir.Value:
     mixed = emitter.op("MatMul", [site.pi, emitter.flat_bank(site.weight)])
     places = emitter.reshape(site.x, 0, into, -1)
     y = emitter.op("MatMul", [emitter.reshape(mixed, -1, out, into), places])
-    if site.bias is not None:
+    if site.mixes_biases:
         bias = emitter.op("MatMul", [site.pi, site.bias])
         y = emitter.op("Add", [y, emitter.reshape(bias, 0, out, 1)])
+    elif site.bias is not None:
+        y = emitter.op("Add", [y, emitter.reshape(site.bias, out, 1)])
     return with_spatial(site, emitter, y, (0, out))
