@@ -51,13 +51,13 @@ def lower(
     split_norm(model)
     merge_scales(model)
     keys = frozenset(model.graph.initializers) - constants
-    lower_lines(model, target.form.lines)
+    lower_lines(model, target.lines)
     sites = [ConvSite.of(node) for node in model.graph if is_dynamic_conv(node)]
     banks = {
         str(site.weight.name): Run(prod(site.kernel_shape[1:]), kernels=len(site.bank))
         for site in sites
     }
-    lower_convolutions(model, target.form.convolutions, target.sites)
+    lower_convolutions(model, target.convolutions, target.sites)
     simplify(model, keys)
     name_parts(model, signature, keys)
     if target.form.native:
