@@ -198,16 +198,16 @@ class Target:
     def convolutions(self) -> tuple[str, ...]:
         """Forms of the single convolutions, the best first."""
         # Kernels in 8 or 16 bits are rounded as one bank.
-        quick = self._for_cpu_provider and self.rounding is None
+        quick = self.quick and self.rounding is None
         return (*(self.form.quick_convolutions if quick else ()), *self.form.convolutions)
 
     @property
     def lines(self) -> tuple[str, ...]:
         """Forms of the DY-ReLUs, the best first."""
-        return (*(self.form.quick_lines if self._for_cpu_provider else ()), *self.form.lines)
+        return (*(self.form.quick_lines if self.quick else ()), *self.form.lines)
 
     @property
-    def _for_cpu_provider(self) -> bool:
+    def quick(self) -> bool:
         """Whether onnxruntime's CPU provider is what runs the file, as it is if nothing is said."""
         row = None if self.destination is None else DESTINATIONS[self.destination]
         return self.rounding != "fp16" and (row is None or row.cpu_provider)
