@@ -30,7 +30,7 @@ class Destination:
         fixed: Form at another fixed batch.
         free: Form at a free batch.
         opset: Version of the ONNX operator set, or None for the exporter's default.
-        cpu_provider: Whether onnxruntime's CPU provider runs them, so that what is quick there suits.
+        cpu_provider: Whether onnxruntime's CPU provider runs them: what is quick there suits.
         operators: Data file that lists the operators it knows, or None if none is kept.
     """
 

@@ -29,8 +29,8 @@ class ExportForm:
         convolutions: Forms of the single convolutions (`forms.CONV_FORMS`), the best first.
         alternatives: Further forms that ``"auto"`` measures beside those.
         lines: Forms of the DY-ReLUs (`lines.LINES_FORMS`), the best first.
-        quick_convolutions: Forms to try before those where onnxruntime's CPU provider runs the file:
-            measured there, and slower elsewhere.
+        quick_convolutions: Forms to try before those where onnxruntime's CPU provider runs the
+            file: measured there, and slower elsewhere.
         quick_lines: The same for DY-ReLUs.
         scanned: Whether the graph always computes one sample, in a Scan over the batch.
         any_batch: Whether the batch can be left free.

@@ -28,8 +28,10 @@ def emit(site: ConvSite, emitter: Emitter) -> ir.Value:
     if site.mixes_biases:
         inputs.append(emitter.reshape(emitter.op("MatMul", [site.pi, site.bias]), -1))
     elif site.bias is not None:
-        inputs.append(
-            derived_initializer(emitter.graph, site.bias, f"times{batch}", lambda t: t.repeat(batch))
-        )
+        inputs.append(_repeated(site.bias, emitter, batch))
     y = emitter.op(site.operator, inputs, site.attributes(batch * site.geometry.groups))
     return emitter.reshape(y, batch, site.out_channels, *rest)
+
+
+def _repeated(bias: ir.Value, emitter: Emitter, batch: int) -> ir.Value:
+    return derived_initializer(emitter.graph, bias, f"times{batch}", lambda t: t.repeat(batch))

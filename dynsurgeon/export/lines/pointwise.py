@@ -1,9 +1,9 @@
-"""Two lines as depthwise 1x1 convolutions with computed kernels, of which onnxruntime fuses the rest.
+"""Two lines as depthwise 1x1 convolutions with computed kernels, which onnxruntime fuses with more.
 
     max(a_1 x + b_1, a_2 x + b_2) = relu((a_1 - a_2) x + (b_1 - b_2)) + (a_2 x + b_2)
 
 The first convolution fuses with its ReLU, the second with the addition: two passes over the map
-instead of five. Shift-Max's lines are two convolutions each. The rows come out of one small product,
+instead of five. Shift-Max's lines are two convolutions each. The rows come out of a small product,
 
     (a_1 - a_2, a_2, …) = M tanh(theta / 2) + c
 

@@ -18,7 +18,7 @@ from dynsurgeon.export.forms.emitter import Emitter
 from dynsurgeon.export.lines.site import LinesSite
 
 Line = Mapping[str, ir.Value]
-"""Coefficients of a line by their kind: a, c of a second channel, b; the last two may be missing."""
+"""Coefficients of a line by their kind: a, c of a second channel, b; c and b may be missing."""
 
 
 @dataclass(frozen=True)
@@ -76,5 +76,5 @@ def rolled(site: LinesSite, emitter: Emitter) -> ir.Value:
 
 
 def second_channels(site: LinesSite, emitter: Emitter) -> ir.Value:
-    """Write the map of second channels: one copy of whole channels; Slices and a Concat make two."""
+    """Write the map of second channels: one copy of it; Slices and a Concat make two."""
     return emitter.op("Gather", [site.x, rolled(site, emitter)], {"axis": 1})

@@ -3,9 +3,9 @@
     f x + t        Conv(x; kernel f, bias t) a group a channel, or BatchNormalization(x; f, t, 0, 1)
 
 onnxruntime fuses the convolution with an addition and a ReLU behind it: one pass over the map where
-there were up to four. As for lines, small maps get the other one (`lines.normalised`). In the layout
-`native` every scale becomes a convolution, a network's own gates too, and stays in blocks of channels.
-For one sample, in onnxruntime's CPU provider.
+there were up to four. As for lines, small maps get the other one (`lines.normalised`). In the
+layout `native` every scale becomes a convolution, a network's own gates too, and stays in blocks of
+channels. For one sample, in onnxruntime's CPU provider.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _join(graph: ir.Graph, scale: ChannelScale | None, in_blocks: bool) -> bool:
 
 
 def _shift_behind(scale: ChannelScale, channels: int) -> tuple[ir.Node | None, Tensor | None]:
-    """Return the addition of a constant a channel that alone uses the scaled map, and the constant."""
+    """Return the addition of a constant a channel behind a scale, if nothing else is behind it."""
     add = only_used_by(scale.node.outputs[0])
     if add is None or add.op_type != "Add" or add.inputs[1] is None:
         return None, None

@@ -95,7 +95,7 @@ def _computed(node: ir.Node, place: int, generator: np.random.Generator) -> Comp
 def _mixture(value: ir.Value) -> tuple[ir.Value, Array] | None:
     """Return attention and bank if `value` is ``Reshape(MatMul(pi, bank))``.
 
-    The attention is taken as it was before a Reshape of its own, which form *plain* adds for others.
+    The attention is taken before a Reshape of its own, which form *plain* has for other runtimes.
     """
     product = _before_reshape(value)
     matmul = None if product is None else product.producer()
@@ -123,7 +123,7 @@ def _insert(graph: ir.Graph, node: ir.Node, place: int, computed: Computed) -> N
 
 
 def _named(value: ir.Value | None, name: str) -> ir.Value:
-    """Return the value of that name among `value` and what it was computed from, three steps back."""
+    """Return the value of that name among `value` and what it was computed from, in three steps."""
     assert value is not None
     for _ in range(3):
         if value.name == name:
