@@ -12,6 +12,7 @@ import onnx_ir as ir
 from dynsurgeon.export.forms.emitter import Emitter
 from dynsurgeon.export.forms.reshaping import with_spatial
 from dynsurgeon.export.forms.site import ConvSite
+from dynsurgeon.export.tensors import derived_initializer
 
 
 def obstacle(site: ConvSite) -> str | None:
@@ -34,5 +35,6 @@ def emit(site: ConvSite, emitter: Emitter) -> ir.Value:
         bias = emitter.op("MatMul", [site.pi, site.bias])
         y = emitter.op("Add", [y, emitter.reshape(bias, 0, out, 1)])
     elif site.bias is not None:
-        y = emitter.op("Add", [y, emitter.reshape(site.bias, out, 1)])
+        column = derived_initializer(emitter.graph, site.bias, "column", lambda t: t.unsqueeze(1))
+        y = emitter.op("Add", [y, column])
     return with_spatial(site, emitter, y, (0, out))
