@@ -88,6 +88,6 @@ def _rows(site: LinesSite, emitter: Emitter) -> list[ir.Value]:
 def _product(site: LinesSite) -> tuple[Tensor, Tensor]:
     """Return M ``(rows, rows)`` and c ``(rows, C)``; theta's rows are a_1, a_2, and so on."""
     pair = site.alpha.new_tensor([[1, -1], [0, 1]])
-    turn = torch.block_diag(*[pair] * len(site.kinds))
+    turn = torch.kron(torch.eye(len(site.kinds), dtype=pair.dtype), pair)
     by_row = site.reach().view(site.rows, site.width)[:, 0]
     return turn * by_row, turn @ site.start().view(site.rows, site.width)

@@ -46,10 +46,11 @@ def _join(graph: ir.Graph, scale: ChannelScale | None, in_blocks: bool) -> bool:
     offset = None if shift is None else emitter.constant(shift.reshape(-1))
     if blocks or places > SMALL_MAP:
         kernel = emitter.reshape(scale.factor, channels, 1, 1, 1)
-        inputs = [scale.scaled, kernel, *([] if offset is None else [offset])]
+        inputs = [scale.scaled, kernel] if offset is None else [scale.scaled, kernel, offset]
         y = emitter.op("Conv", inputs, {"group": channels, "kernel_shape": [1, 1]})
     else:
         assert shift is not None
+        assert offset is not None
         mean, variance = emitter.constant(shift.new_zeros(channels)), shift.new_ones(channels)
         factor = emitter.reshape(scale.factor, channels)
         inputs = [scale.scaled, factor, offset, mean, emitter.constant(variance)]
