@@ -69,7 +69,9 @@ def test_not_for_other_runtimes_nor_for_several_samples(tmp_path: Path) -> None:
 def test_native_stays_in_blocks(tmp_path: Path) -> None:
     graph = lowered("scale", 21, "native", tmp_path)
     assert operators(graph).count("ReorderOutput") == 1  # the network's own output
-    assert not {"Add", "Relu"} & {node.op_type for node in graph if node.name.startswith("norm")}
+    assert not {"Add", "Relu"} & {
+        node.op_type for node in graph if str(node.name).startswith("norm")
+    }
 
 
 def turned(by: int, channels: int = 32) -> ir.Graph:

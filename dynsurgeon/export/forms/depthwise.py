@@ -2,9 +2,9 @@
 
 Its convolutions with computed kernels gather what lies under each place of the kernel, channel by
 channel. For a depthwise convolution that is nearly all the work; with a stride, or where few places
-share the start of a channel, K fast convolutions and their sum cost less. Times of single layers
-of mobilenet_v2 and mobilenet_v3_small, K = 4, gave the rule; docs/performance.md has them. For 1x1
-layers it was *plain* everywhere, *matmul* second.
+share the start of a channel, K fast convolutions and their sum cost less. Times of single layers,
+of mobilenet_v2 and two of mobilenet_v3, K = 4, gave the rule; docs/performance.md has them. For 1x1
+layers *plain* was quickest everywhere, *matmul* second.
 """
 
 from __future__ import annotations
