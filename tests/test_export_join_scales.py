@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 import dynsurgeon as ds
 from dynsurgeon.export.lowering import lower
-from dynsurgeon.export.native.guard import block_width
-from dynsurgeon.export.native.optimise import NCHWC
-from dynsurgeon.export.native.rolls import drop_roll_reorders
 from dynsurgeon.export.target import Target
+from dynsurgeon.graphs.native.guard import block_width
+from dynsurgeon.graphs.native.optimise import NCHWC
+from dynsurgeon.graphs.native.rolls import drop_roll_reorders
 
 needs_blocks = pytest.mark.skipif(block_width() not in (8, 16), reason="no NCHWc on this CPU")
 
