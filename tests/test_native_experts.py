@@ -46,9 +46,9 @@ def summed(*, softmax: bool = True, own_biases: bool = False, swapped: bool = Fa
         own = number(f"bias{k}", 4) if own_biases else bias
         y = op(f"conv{k}", "Conv", [x, number(f"kernel{k}", 4, 1, 3, 3), own], group=4)
         products.append(op(f"mul{k}", "Mul", [y.outputs[0], share]).outputs[0])
-    y = op("sum", "Sum", products).outputs[0]
-    y.shape = ir.Shape([1, 4, 4, 4])
-    graph.outputs.append(y)
+    total = op("sum", "Sum", products).outputs[0]
+    total.shape = ir.Shape([1, 4, 4, 4])
+    graph.outputs.append(total)
     return ir.Model(graph, ir_version=10)
 
 
