@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from shared_traces import share_equal_traces
 from torch import Tensor, nn
 
 from dynsurgeon.export import export_onnx
+from dynsurgeon.export.lowering import lower
 from dynsurgeon.export.passes.fold_batch_norm import fold_batch_norm
+from dynsurgeon.export.target import EXPORT_FORMS
 from dynsurgeon.export.tensors import tensor_of
 from dynsurgeon.operators import (
     DynamicConv1d,
@@ -61,11 +64,35 @@ def test_each_kernel_is_scaled_and_each_bias_shifted() -> None:
     torch.testing.assert_close(tensor_of(weights["0.bias"]), shifted.detach())
 
 
-def test_a_missing_bias_is_added_under_its_name() -> None:
-    net = nn.Sequential(DynamicConv2d(2, 3, 1, bias=False), nn.BatchNorm2d(3))
+def test_a_missing_bias_is_added_under_its_name_once_for_all_kernels() -> None:
+    net = perturbed(nn.Sequential(DynamicConv2d(2, 3, 1, bias=False), nn.BatchNorm2d(3)))
+    norm: Any = net[1]  # type: ignore[index]
     captured, *_ = captured_graph(net, torch.randn(1, 2, 4, 4))
     fold_batch_norm(captured.model)
-    assert tensor_of(captured.model.graph.initializers["0.bias"]).shape == (4, 3)
+    shift = norm.bias - norm.running_mean * norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    added = tensor_of(captured.model.graph.initializers["0.bias"])
+    torch.testing.assert_close(added, shift.detach())
+
+
+@pytest.mark.parametrize(
+    ("form", "batch"),
+    [("plain", 1), ("grouped", 3), ("matmul", 3), ("portable", None)],
+)
+def test_one_bias_for_all_kernels_is_not_mixed(
+    form: str, batch: int | None, tmp_path: Path
+) -> None:
+    net = perturbed(nn.Sequential(DynamicConv2d(4, 6, 1, bias=False), nn.BatchNorm2d(6)))
+    x = torch.randn(batch or 2, 4, 5, 5)
+    layout = form if form in EXPORT_FORMS else "rule"
+    captured, target, names = captured_graph(net, x, layout, batch)
+    model = lower(captured, replace(target, sites={"0.weight": form}), names)
+    ir.save(model, tmp_path / "m.onnx")
+    with torch.no_grad():
+        assert_close(run_onnx(tmp_path / "m.onnx", x), [net(x)])
+    users = [use.node.op_type for use in model.graph.initializers["0.bias"].uses()]
+    mixed = sum(1 for node in model.graph if node.op_type == "MatMul")
+    assert "MatMul" not in users
+    assert mixed == {"plain": 1, "grouped": 1, "matmul": 2}.get(form, 0)
 
 
 def test_the_network_keeps_its_own_weights() -> None:

@@ -75,12 +75,22 @@ def lowered(
 
 @pytest.mark.parametrize(
     ("conv", "activation", "norm"),
-    [("scale", "B", True), ("scale", "A", False), ("se", "B", True), ("se", "B", False)],
+    [
+        *(("scale", "B", True), ("scale", "A", False), ("se", "B", True), ("se", "B", False)),
+        *(("scale", "shift-max", True), ("se", "shift-max", False)),
+    ],
 )
 def test_lines_take_the_scale(conv: str, activation: str, norm: bool, tmp_path: Path) -> None:
     counts, graph = lowered(Block(norm), conv, activation, tmp_path)
     assert counts == (int(norm), 1)
     assert "BatchNormalization" not in operators(graph)
+
+
+def test_the_second_channel_has_its_own_scale(tmp_path: Path) -> None:
+    """With a shift of no whole group, a gain that is not turned round with its map would show."""
+    config = ds.ShiftMaxConfig(groups=3, lambda_b=0.5)
+    counts, _ = lowered(Block(), "scale", config, tmp_path, form="plain", batch=1)
+    assert counts == (1, 1)
 
 
 def test_on_one_axis(tmp_path: Path) -> None:
@@ -95,9 +105,7 @@ def test_in_the_native_layout(tmp_path: Path) -> None:
     assert "Max" not in operators(graph)
 
 
-@pytest.mark.parametrize(
-    ("conv", "activation"), [("scale", None), ("se", "B"), ("dcd", None), ("scale", "shift-max")]
-)
+@pytest.mark.parametrize(("conv", "activation"), [("scale", None), ("se", "B"), ("dcd", None)])
 def test_a_norm_is_split_where_no_lines_take_it(
     conv: str, activation: str | None, tmp_path: Path
 ) -> None:

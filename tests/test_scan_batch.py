@@ -24,8 +24,8 @@ def test_banks_lie_outside_and_samples_inside(tmp_path: Path) -> None:
     outside = [tensor.name for tensor in stored.graph.initializer]
     inside = [tensor.name for tensor in body.initializer]
     assert len({*outside, *inside}) == len(outside) + len(inside)
-    assert {"conv1.weight", "conv1.bias", "conv2.weight", "fc.weight"} <= set(outside)
-    assert {"stem.0.weight", "stem.0.bias"} <= set(inside)
+    assert {"conv1.weight", "conv2.weight", "conv2.bias", "fc.weight"} <= set(outside)
+    assert {"stem.0.weight", "stem.0.bias", "conv1.bias"} <= set(inside)
     (sample,) = body.input
     sizes = [dim.dim_value for dim in sample.type.tensor_type.shape.dim]
     assert (sample.name, sizes) == ("sample/input", [3, 12, 12])

@@ -30,6 +30,7 @@ class Destination:
         fixed: Form at another fixed batch.
         free: Form at a free batch.
         opset: Version of the ONNX operator set, or None for the exporter's default.
+        cpu_provider: Whether onnxruntime's CPU provider runs them: what is quick there suits.
         operators: Data file that lists the operators it knows, or None if none is kept.
     """
 
@@ -39,6 +40,7 @@ class Destination:
     fixed: str = "grouped"
     free: str = "scan"
     opset: int | None = None
+    cpu_provider: bool = False
     operators: str | None = None
 
     def form(self, batch: int | None) -> str:
@@ -53,8 +55,13 @@ class Destination:
 DESTINATIONS: Mapping[str, Destination] = {
     row.name: row
     for row in (
-        Destination("onnxruntime", "onnxruntime on any CPU"),
-        Destination("this-cpu", "onnxruntime on CPUs like this one", "native", "native", "native"),
+        Destination("onnxruntime", "onnxruntime on any CPU", cpu_provider=True),
+        Destination(
+            "this-cpu",
+            "onnxruntime on CPUs like this one",
+            *("native", "native", "native"),
+            cpu_provider=True,
+        ),
         Destination("openvino", "OpenVINO on the CPU"),
         Destination("web", "onnxruntime-web (WebAssembly)"),
         Destination(

@@ -12,6 +12,7 @@ from dynsurgeon.export.capture import Captured
 from dynsurgeon.export.forms.site import ConvSite, is_dynamic_conv
 from dynsurgeon.export.passes.fold_batch_norm import fold_batch_norm
 from dynsurgeon.export.passes.fold_temperature import fold_temperature
+from dynsurgeon.export.passes.join_scales import join_scales
 from dynsurgeon.export.passes.lower_convolutions import lower_convolutions
 from dynsurgeon.export.passes.lower_lines import lower_lines
 from dynsurgeon.export.passes.merge_scales import merge_scales
@@ -51,13 +52,15 @@ def lower(
     split_norm(model)
     merge_scales(model)
     keys = frozenset(model.graph.initializers) - constants
-    lower_lines(model, target.form.lines)
+    lower_lines(model, target.lines)
+    if target.quick:
+        join_scales(model, in_blocks=target.form.native)
     sites = [ConvSite.of(node) for node in model.graph if is_dynamic_conv(node)]
     banks = {
         str(site.weight.name): Filters(prod(site.kernel_shape[1:]), kernels=len(site.bank))
         for site in sites
     }
-    lower_convolutions(model, target.form.convolutions, target.sites)
+    lower_convolutions(model, target.convolutions, target.sites)
     simplify(model, keys)
     name_parts(model, signature, keys)
     if target.form.native:

@@ -12,6 +12,9 @@ from dynsurgeon.errors import ConfigError
 from dynsurgeon.export.destinations import DESTINATIONS
 from dynsurgeon.form_names import AUTO, NATIVE, RULE, Rounding, check_form, check_target
 
+QUICK_CONVOLUTIONS, QUICK_LINES = ("depthwise",), ("normalised", "grouped")
+"""What is quick in onnxruntime's CPU provider for one sample."""
+
 LEAST_OPSET = 18
 """The oldest operator set that torch's exporter has translations for."""
 
@@ -26,6 +29,9 @@ class ExportForm:
         convolutions: Forms of the single convolutions (`forms.CONV_FORMS`), the best first.
         alternatives: Further forms that ``"auto"`` measures beside those.
         lines: Forms of the DY-ReLUs (`lines.LINES_FORMS`), the best first.
+        quick_convolutions: Forms to try before those where onnxruntime's CPU provider runs the
+            file: measured there, and slower elsewhere.
+        quick_lines: The same for DY-ReLUs.
         scanned: Whether the graph always computes one sample, in a Scan over the batch.
         any_batch: Whether the batch can be left free.
         native: Whether the graph of one sample is laid out for onnxruntime on this machine's CPU.
@@ -36,6 +42,8 @@ class ExportForm:
     convolutions: tuple[str, ...]
     alternatives: tuple[str, ...] = ()
     lines: tuple[str, ...] = ("elementwise",)
+    quick_convolutions: tuple[str, ...] = ()
+    quick_lines: tuple[str, ...] = ()
     scanned: bool = False
     any_batch: bool = False
     native: bool = False
@@ -49,6 +57,8 @@ EXPORT_FORMS: dict[str, ExportForm] = {
             "one sample at a time, in a Scan over the batch: any batch, each sample by itself",
             ("plain", "grouped", "portable"),
             ("matmul", "experts"),
+            quick_convolutions=QUICK_CONVOLUTIONS,
+            quick_lines=QUICK_LINES,
             scanned=True,
             any_batch=True,
         ),
@@ -60,7 +70,12 @@ EXPORT_FORMS: dict[str, ExportForm] = {
             any_batch=True,
         ),
         ExportForm(
-            "plain", "batch 1 only", ("plain", "grouped", "portable"), ("matmul", "experts")
+            "plain",
+            "batch 1 only",
+            ("plain", "grouped", "portable"),
+            ("matmul", "experts"),
+            quick_convolutions=QUICK_CONVOLUTIONS,
+            quick_lines=QUICK_LINES,
         ),
         ExportForm(
             "grouped",
@@ -178,6 +193,24 @@ class Target:
         names = [RULE] if batch in (None, 1) else [RULE, "scan"]
         names += [NATIVE] if this_cpu else []
         return [cls.choose(name, batch, **wishes) for name in names]
+
+    @property
+    def convolutions(self) -> tuple[str, ...]:
+        """Forms of the single convolutions, the best first."""
+        # Kernels in 8 or 16 bits are rounded as one bank.
+        quick = self.quick and self.rounding is None
+        return (*(self.form.quick_convolutions if quick else ()), *self.form.convolutions)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Forms of the DY-ReLUs, the best first."""
+        return (*(self.form.quick_lines if self.quick else ()), *self.form.lines)
+
+    @property
+    def quick(self) -> bool:
+        """Whether onnxruntime's CPU provider is what runs the file, as it is if nothing is said."""
+        row = None if self.destination is None else DESTINATIONS[self.destination]
+        return self.rounding != "fp16" and (row is None or row.cpu_provider)
 
     @property
     def scanned(self) -> bool:

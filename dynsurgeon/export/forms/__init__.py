@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from dynsurgeon.export.forms import experts, grouped, matmul, plain, portable
+from dynsurgeon.export.forms import depthwise, experts, grouped, matmul, plain, portable
 from dynsurgeon.export.forms.emitter import Emitter
 from dynsurgeon.export.forms.form import SiteForm
 from dynsurgeon.export.forms.site import ConvSite
@@ -17,6 +17,7 @@ ConvForm: TypeAlias = SiteForm[ConvSite]
 CONV_FORMS: dict[str, ConvForm] = {
     form.name: form
     for form in (
+        ConvForm("depthwise", depthwise.obstacle, experts.emit),
         ConvForm("plain", plain.obstacle, plain.emit),
         ConvForm("matmul", matmul.obstacle, matmul.emit),
         ConvForm("grouped", grouped.obstacle, grouped.emit),

@@ -39,6 +39,8 @@ def _expert(site: ConvSite, emitter: Emitter, k: int) -> tuple[list[ir.Value], d
         return bank[k]
 
     inputs = [site.x, derived_initializer(emitter.graph, site.weight, f"expert{k}", row)]
-    if site.bias is not None:
+    if site.mixes_biases and site.bias is not None:
         inputs.append(derived_initializer(emitter.graph, site.bias, f"expert{k}", row))
+    elif site.bias is not None:
+        inputs.append(site.bias)
     return inputs, site.attributes(site.geometry.groups)

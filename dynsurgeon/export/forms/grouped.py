@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from dynsurgeon.export.forms.emitter import Emitter
 from dynsurgeon.export.forms.site import ConvSite
+from dynsurgeon.export.tensors import derived_initializer
 
 
 def obstacle(site: ConvSite) -> str | None:
@@ -24,7 +25,13 @@ def emit(site: ConvSite, emitter: Emitter) -> ir.Value:
     mixed = emitter.op("MatMul", [site.pi, emitter.flat_bank(site.weight)])
     kernels = emitter.reshape(mixed, batch * site.kernel_shape[0], *site.kernel_shape[1:])
     inputs = [emitter.reshape(site.x, 1, -1, *rest), kernels]
-    if site.bias is not None:
+    if site.mixes_biases:
         inputs.append(emitter.reshape(emitter.op("MatMul", [site.pi, site.bias]), -1))
+    elif site.bias is not None:
+        inputs.append(_repeated(site.bias, emitter, batch))
     y = emitter.op(site.operator, inputs, site.attributes(batch * site.geometry.groups))
     return emitter.reshape(y, batch, site.out_channels, *rest)
+
+
+def _repeated(bias: ir.Value, emitter: Emitter, batch: int) -> ir.Value:
+    return derived_initializer(emitter.graph, bias, f"times{batch}", lambda t: t.repeat(batch))

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from dynsurgeon.export.forms.emitter import Emitter
 from dynsurgeon.export.forms.reshaping import with_spatial
 from dynsurgeon.export.forms.site import ConvSite
+from dynsurgeon.export.tensors import derived_initializer
 
 
 def obstacle(site: ConvSite) -> str | None:
@@ -30,7 +31,10 @@ def emit(site: ConvSite, emitter: Emitter) -> ir.Value:
     mixed = emitter.op("MatMul", [site.pi, emitter.flat_bank(site.weight)])
     places = emitter.reshape(site.x, 0, into, -1)
     y = emitter.op("MatMul", [emitter.reshape(mixed, -1, out, into), places])
-    if site.bias is not None:
+    if site.mixes_biases:
         bias = emitter.op("MatMul", [site.pi, site.bias])
         y = emitter.op("Add", [y, emitter.reshape(bias, 0, out, 1)])
+    elif site.bias is not None:
+        column = derived_initializer(emitter.graph, site.bias, "column", lambda t: t.unsqueeze(1))
+        y = emitter.op("Add", [y, column])
     return with_spatial(site, emitter, y, (0, out))

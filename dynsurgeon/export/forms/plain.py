@@ -23,11 +23,13 @@ def emit(site: ConvSite, emitter: Emitter) -> ir.Value:
     """Write the nodes of this form."""
     # A softmax that goes into one product alone is taken for attention by OpenVINO 2026.4 (with one
     # thread), whose loader then fails because the bank has another rank.
-    alone = site.bias is None
+    alone = not site.mixes_biases
     pi = emitter.reshape(site.pi, 1, 1, -1) if alone else site.pi
     mixed = emitter.mixed_kernel(pi, site.weight)
-    inputs = [site.x, emitter.reshape(mixed, *site.kernel_shape)]
-    if site.bias is not None:
-        bias = emitter.op("MatMul", [site.pi, site.bias])
-        inputs.append(emitter.reshape(bias, site.out_channels))
+    inputs: list[ir.Value | None] = [site.x, emitter.reshape(mixed, *site.kernel_shape)]
+    bias = site.bias
+    if site.mixes_biases:
+        bias = emitter.reshape(emitter.op("MatMul", [site.pi, bias]), site.out_channels)
+    if bias is not None:
+        inputs.append(bias)
     return emitter.op(site.operator, inputs, site.attributes(site.geometry.groups))

@@ -29,8 +29,11 @@ def emit(site: ConvSite, emitter: Emitter) -> ir.Value:
         emitter.graph, site.weight, "stacked", lambda t: stack_kernels(t, site.geometry)
     )
     group = site.geometry.groups
-    y = emitter.op(site.operator, [_scaled_input(site, emitter), bank], site.attributes(group))
-    if site.bias is None:
+    inputs = [_scaled_input(site, emitter), bank]
+    if site.bias is not None and not site.mixes_biases:
+        inputs.append(site.bias)
+    y = emitter.op(site.operator, inputs, site.attributes(group))
+    if not site.mixes_biases:
         return y
     bias = emitter.op("MatMul", [site.pi, site.bias])
     ones = [1] * site.geometry.spatial

@@ -28,7 +28,8 @@ class ConvSite:
         x: Input ``(N, C_in, *spatial)``.
         pi: Attention ``(N, K)``, rows summing to 1.
         weight: The bank ``(K, *kernel)``, an initialiser.
-        bias: Bank of biases ``(K, C_out)``, an initialiser, or None.
+        bias: Bank of biases ``(K, C_out)``, an initialiser; ``(C_out,)`` where all kernels have the
+            same, or None.
         geometry: The geometry; its padding counts for nothing, `pads` does.
         pads: Zeros before each spatial axis, then after each.
     """
@@ -63,6 +64,11 @@ class ConvSite:
     def bank(self) -> Tensor:
         """The bank's values."""
         return tensor_of(self.weight)
+
+    @property
+    def mixes_biases(self) -> bool:
+        """Whether the bias is computed from the attention, and no constant."""
+        return self.bias is not None and tensor_of(self.bias).dim() > 1
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:

@@ -2,8 +2,7 @@
 
 y = Max(a_1 x + b_1, …, a_K x + b_K)
 
-Shift-Max adds ``c_k Gather(x)`` to each. A gain f and a lift t of x go into the coefficients:
-``a (f x + t) + b = (a f) x + (a t + b)``.
+Shift-Max adds ``c_k Gather(x)`` to each.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ from collections.abc import Sequence
 from functools import reduce
 
 import onnx_ir as ir
-import torch
 
 from dynsurgeon.export.forms.emitter import Emitter
 from dynsurgeon.export.lines.coefficients import emit_coefficients
+from dynsurgeon.export.lines.scaling import scaling_of, second_channels
 from dynsurgeon.export.lines.site import LinesSite
 
 
@@ -27,15 +26,15 @@ def obstacle(site: LinesSite) -> str | None:
 
 def emit(site: LinesSite, emitter: Emitter) -> ir.Value:
     """Write the nodes of this form."""
-    rows = _rows(site, emitter)
-    factors = [site.x] if site.shift is None else [site.x, _shifted(site, emitter)]
+    rows, scaling = _rows(site, emitter), scaling_of(site, emitter)
+    maps = {"a": site.x}
+    if site.shift is not None:
+        maps["c"] = second_channels(site, emitter)
     lines = []
     for k in range(site.pieces):
-        row = dict(zip(site.kinds, rows[k :: site.pieces], strict=True))
-        offset = [_lifted(site, emitter, row["a"], row["b"])] if "b" in row else []
-        slopes = [_gained(site, emitter, row["a"]), *[row[c] for c in "c" if c in row]]
-        terms = [emitter.op("Mul", [x, a]) for x, a in zip(factors, slopes, strict=True)]
-        lines.append(_sum(emitter, [*terms, *offset]))
+        line = scaling.line(emitter, dict(zip(site.kinds, rows[k :: site.pieces], strict=True)))
+        terms = [emitter.op("Mul", [x, line[kind]]) for kind, x in maps.items()]
+        lines.append(_sum(emitter, [*terms, *([line["b"]] if "b" in line else [])]))
     return emitter.op("Max", lines)
 
 
@@ -45,23 +44,6 @@ def _rows(site: LinesSite, emitter: Emitter) -> Sequence[ir.Value]:
     if site.spatial:
         table = emitter.reshape(table, 0, site.rows * site.width, *[1] * site.spatial)
     return emitter.ops("Split", [table], {"axis": 1, "num_outputs": site.rows}, site.rows)
-
-
-def _shifted(site: LinesSite, emitter: Emitter) -> ir.Value:
-    # One copy of whole channels; Slice, Slice and Concat make two.
-    assert site.shift is not None
-    index = emitter.constant(torch.arange(site.width).roll(-site.shift))
-    return emitter.op("Gather", [site.x, index], {"axis": 1})
-
-
-def _gained(site: LinesSite, emitter: Emitter, slope: ir.Value) -> ir.Value:
-    return slope if site.gain is None else emitter.op("Mul", [slope, site.gain])
-
-
-def _lifted(site: LinesSite, emitter: Emitter, slope: ir.Value, offset: ir.Value) -> ir.Value:
-    if site.lift is None:
-        return offset
-    return emitter.op("Add", [emitter.op("Mul", [slope, site.lift]), offset])
 
 
 def _sum(emitter: Emitter, terms: Sequence[ir.Value]) -> ir.Value:

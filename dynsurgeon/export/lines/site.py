@@ -10,6 +10,7 @@ gain and a lift, x stands for ``gain x + lift``. The file never holds this opera
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import onnx_ir as ir
 import torch
@@ -77,6 +78,24 @@ class LinesSite:
             lift=lift,
             **sizes,
         )
+
+    @property
+    def batch(self) -> int | None:
+        """Samples in x; None where they are free."""
+        rows = None if self.x.shape is None else self.x.shape[0]
+        return rows if isinstance(rows, int) else None
+
+    @property
+    def places(self) -> int | None:
+        """Numbers in a channel of x; None where they are free."""
+        sizes = [] if self.x.shape is None else self.x.shape[2:]
+        known = [size for size in sizes if isinstance(size, int)]
+        return prod(known) if len(known) == self.spatial else None
+
+    @property
+    def tells_channels_apart(self) -> bool:
+        """Whether each channel has lines of its own."""
+        return self.x.shape is not None and self.width == self.x.shape[1]
 
     @property
     def pieces(self) -> int:

@@ -3,7 +3,8 @@
     s (sum_k pi_k W_k * x + sum_k pi_k b_k) + t = sum_k pi_k (s W_k) * x + sum_k pi_k (s b_k + t)
 
 because sum_k pi_k = 1. Here s = gamma / sqrt(var + eps) and t = beta - s mean. Runtimes do the same
-with constant kernels by themselves, but never with computed ones.
+with constant kernels by themselves, but never with computed ones. Without biases of its own, a
+dynamic convolution gets t as one bias for all kernels: a constant, so that nothing is mixed for it.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class _Convolution:
         """Return the biases after multiplication and shift of each channel."""
         if self.bias is not None:
             return scale * tensor_of(self.bias).double() + shift
-        return shift.expand(len(tensor_of(self.weight)), -1) if self.dynamic else shift
+        return shift
 
 
 def _fold(graph: ir.Graph, convolution: _Convolution) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from dynsurgeon.export.forms.emitter import Emitter
-from dynsurgeon.export.lines.site import LinesSite, is_lines
+from dynsurgeon.export.lines.site import is_lines
 from dynsurgeon.export.passes.global_pool import is_global_mean
 from dynsurgeon.export.passes.scales import ChannelScale, users_of
 from dynsurgeon.export.tensors import constant_tensor
@@ -28,7 +28,7 @@ def _merge(graph: ir.Graph, lines: ir.Node) -> bool:
     assert y is not None
     lift = _lift(y)
     found = ChannelScale.of(y if lift is None else y.producer().inputs[0])  # type: ignore[union-attr]
-    if found is None or LinesSite.of(lines).shift is not None:
+    if found is None:
         return False
     means = [node for node in users_of(y) if node is not lines]
     inner = [] if lift is None else list(users_of(found.node.outputs[0]))

@@ -11,7 +11,7 @@ import torch
 
 from dynsurgeon.export.forms.site import DOMAIN, OPERATOR, ConvSite
 from dynsurgeon.export.passes.lower_convolutions import lower_convolutions
-from dynsurgeon.export.tensors import new_initializer
+from dynsurgeon.export.tensors import new_initializer, tensor_of
 
 OPSET = 18
 
@@ -30,8 +30,7 @@ def excerpt_model(node: ir.Node, form: str) -> ir.Model:
     bank = new_initializer(graph, "bank", torch.rand(site.bank.shape))
     weights = [bank]
     if site.bias is not None:
-        biases = torch.rand(len(site.bank), site.out_channels)
-        weights.append(new_initializer(graph, "biases", biases))
+        weights.append(new_initializer(graph, "biases", torch.rand(tensor_of(site.bias).shape)))
     before = _point(graph, x, int(site.x.shape[1]), site)  # type: ignore[index,arg-type]
     before.shape, before.type = x.shape, x.type
     inputs = [before, pi, *weights]

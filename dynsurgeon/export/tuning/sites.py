@@ -83,7 +83,7 @@ def _is_fixed(site: ConvSite) -> bool:
 def _key(site: ConvSite) -> str:
     shape = "x".join(str(size) for size in site.x.shape or ())
     kernel = "x".join(map(str, site.bank.shape))
-    bias = "bias" if site.bias is not None else "no bias"
+    bias = "no bias" if site.bias is None else "biases" if site.mixes_biases else "bias"
     g = site.geometry
     steps = f"stride {g.stride} dilation {g.dilation} pads {site.pads} groups {g.groups}"
     return f"{shape} by {kernel} {steps} {bias}{' transposed' if g.transposed else ''}"

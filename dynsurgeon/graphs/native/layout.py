@@ -17,6 +17,7 @@ from dynsurgeon.graphs.native.graft import graft
 from dynsurgeon.graphs.native.guard import block_width, insert_guard
 from dynsurgeon.graphs.native.optimise import NCHWC, optimise
 from dynsurgeon.graphs.native.pools import drop_pool_reorders
+from dynsurgeon.graphs.native.rolls import drop_roll_reorders
 from dynsurgeon.graphs.native.standins import insert_stand_ins
 
 
@@ -40,6 +41,7 @@ def lay_out(model: ir.Model) -> ir.Model:
         skip |= set(failed)
     if any(node.domain == NCHWC for node in optimised.graph):
         drop_pool_reorders(optimised.graph, block_width())
+        drop_roll_reorders(optimised.graph, block_width())
         insert_guard(optimised.graph, block_width())
     common.RemoveUnusedNodesPass()(optimised)
     common.RemoveUnusedOpsetsPass()(optimised)

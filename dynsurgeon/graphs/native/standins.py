@@ -93,17 +93,25 @@ def _computed(node: ir.Node, place: int, generator: np.random.Generator) -> Comp
 
 
 def _mixture(value: ir.Value) -> tuple[ir.Value, Array] | None:
-    """Return attention and bank if `value` is ``Reshape(MatMul(pi, bank))``."""
-    reshape = value.producer()
-    product = reshape.inputs[0] if reshape is not None and reshape.op_type == "Reshape" else None
+    """Return attention and bank if `value` is ``Reshape(MatMul(pi, bank))``.
+
+    The attention is taken before a Reshape of its own, which form *plain* has for other runtimes.
+    """
+    product = _before_reshape(value)
     matmul = None if product is None else product.producer()
     if matmul is None or matmul.op_type != "MatMul" or not is_constant(matmul.inputs[1]):
         return None
     pi, bank = matmul.inputs
     assert pi is not None
     assert bank is not None
+    pi = _before_reshape(pi) or pi
     stored = array_of(bank)
     return pi, from_tiles(stored) if stored.ndim > 2 else stored
+
+
+def _before_reshape(value: ir.Value) -> ir.Value | None:
+    node = value.producer()
+    return node.inputs[0] if node is not None and node.op_type == "Reshape" else None
 
 
 def _insert(graph: ir.Graph, node: ir.Node, place: int, computed: Computed) -> None:
@@ -115,9 +123,9 @@ def _insert(graph: ir.Graph, node: ir.Node, place: int, computed: Computed) -> N
 
 
 def _named(value: ir.Value | None, name: str) -> ir.Value:
-    """Return the value of that name among `value` and what it was computed from, two steps back."""
+    """Return the value of that name among `value` and what it was computed from, in three steps."""
     assert value is not None
-    for _ in range(2):
+    for _ in range(3):
         if value.name == name:
             break
         producer = value.producer()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from dynsurgeon.graphs.native.experts import experts_to_convolutions
 from dynsurgeon.graphs.native.guard import block_width
 from dynsurgeon.graphs.native.layout import lay_out
 from dynsurgeon.graphs.native.lines import lines_to_convolutions
@@ -37,6 +38,7 @@ def laid_out(model: ir.Model, batch: str | int | None) -> ir.Model:
     prepared = model.clone()
     if block_width() in BLOCKS:
         lines_to_convolutions(prepared.graph)
+        experts_to_convolutions(prepared.graph)
     laid = lay_out(prepared)
     laid.metadata_props.update(model.metadata_props)
     laid.producer_name, laid.producer_version = model.producer_name, model.producer_version
