@@ -65,10 +65,11 @@ def capture(model: nn.Module, inputs: Inputs, target: Target) -> Captured:
     traced.graph.name = type(model).__name__
     _check_free(traced.graph, axes)
     _check_opset(traced, target)
-    return Captured(traced, weights, weights & _heads(model))
+    return Captured(traced, weights, weights & heads_of(model))
 
 
-def _heads(model: nn.Module) -> set[str]:
+def heads_of(model: nn.Module) -> set[str]:
+    """Return the keys of the weights of all heads."""
     heads = [head for _, layer in dynamic_layers(model) for head in layer.heads()]
     layers = {layer for head in heads for layer in (head.hidden, head.last) if layer is not None}
     names = model.named_modules(remove_duplicate=False)

@@ -13,8 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dynsurgeon.export.forms.site import DOMAIN, OPERATOR, VERSION, site_attributes
+from dynsurgeon.export.forms.site import OPERATOR, site_attributes
 from dynsurgeon.export.lines.site import lines_node
+from dynsurgeon.export.node import write_node
 from dynsurgeon.operators.execution import forced_algorithm
 from dynsurgeon.operators.geometry import ConvGeometry
 from dynsurgeon.operators.relu_lines import LinesLayer, forced_lines
@@ -50,16 +51,12 @@ def one_node(
     x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
 ) -> Tensor:
     """Stand for a dynamic convolution by one node; a static one tells its shape."""
-    y = one_kernel(x, pi, weight, bias, geometry)
-    result: Tensor = torch.onnx.ops.symbolic(
-        f"{DOMAIN}::{OPERATOR}",
-        (x, pi, weight) if bias is None else (x, pi, weight, bias),
-        site_attributes(geometry, weight.shape[3:]),
-        dtype=y.dtype,
-        shape=y.shape,
-        version=VERSION,
-    )
-    return result
+
+    def static(x: Tensor) -> Tensor:
+        return one_kernel(x, pi, weight, bias, geometry)
+
+    inputs = (x, pi, weight) if bias is None else (x, pi, weight, bias)
+    return write_node(OPERATOR, inputs, site_attributes(geometry, weight.shape[3:]), static)
 
 
 def one_kernel(

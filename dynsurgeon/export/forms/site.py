@@ -14,10 +14,11 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
+from dynsurgeon.export.node import DOMAIN
 from dynsurgeon.export.tensors import tensor_of
 from dynsurgeon.operators.geometry import ConvGeometry
 
-DOMAIN, OPERATOR, VERSION = "dynsurgeon", "DynamicConv", 1
+OPERATOR = "DynamicConv"
 
 
 @dataclass(frozen=True)

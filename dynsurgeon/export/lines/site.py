@@ -16,7 +16,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from dynsurgeon.export.forms.site import DOMAIN, VERSION
+from dynsurgeon.export.node import DOMAIN, write_node
 from dynsurgeon.export.tensors import tensor_of
 from dynsurgeon.operators.relu_lines import LinesLayer
 
@@ -124,21 +124,15 @@ class LinesSite:
 def lines_node(module: LinesLayer, x: Tensor) -> Tensor:
     """Stand for a maximum of lines by one node."""
     rows = module.rows()
-    y: Tensor = torch.onnx.ops.symbolic(
-        f"{DOMAIN}::{OPERATOR}",
-        (x, module.theta(x), module.alpha, module.beta),
-        {
-            "reach": [module.config.lambda_a, module.config.lambda_b],
-            "width": module.fc2.out_features // rows,
-            "rows": rows,
-            "spatial": x.dim() - 2,
-            "shift": module.shift or 0,
-        },
-        dtype=x.dtype,
-        shape=x.shape,
-        version=VERSION,
-    )
-    return y
+    attributes = {
+        "reach": [float(module.config.lambda_a), float(module.config.lambda_b)],
+        "width": module.fc2.out_features // rows,
+        "rows": rows,
+        "spatial": x.dim() - 2,
+        "shift": module.shift or 0,
+    }
+    inputs = (x, module.theta(x), module.alpha, module.beta)
+    return write_node(OPERATOR, inputs, attributes, torch.relu)
 
 
 def is_lines(node: ir.Node) -> bool:

@@ -9,7 +9,8 @@ import onnx_ir as ir
 from dynsurgeon.errors import ExportError
 from dynsurgeon.export.forms import CONV_FORMS, ConvForm
 from dynsurgeon.export.forms.emitter import Emitter
-from dynsurgeon.export.forms.site import DOMAIN, ConvSite, is_dynamic_conv
+from dynsurgeon.export.forms.site import ConvSite, is_dynamic_conv
+from dynsurgeon.export.node import DOMAIN
 
 
 def lower_convolutions(

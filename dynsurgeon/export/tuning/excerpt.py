@@ -9,7 +9,8 @@ from __future__ import annotations
 import onnx_ir as ir
 import torch
 
-from dynsurgeon.export.forms.site import DOMAIN, OPERATOR, ConvSite
+from dynsurgeon.export.forms.site import OPERATOR, ConvSite
+from dynsurgeon.export.node import DOMAIN
 from dynsurgeon.export.passes.lower_convolutions import lower_convolutions
 from dynsurgeon.export.tensors import new_initializer, tensor_of
 
