@@ -37,6 +37,11 @@ def main(words: Sequence[str] | None = None) -> int:
         if options.layout:
             return _lay_out(options.file, options.layout, as_json=options.json)
         network = load(options.file, threads=options.threads)
+        if network.finds:
+            raise ConfigError(
+                f"'{network.path}' finds boxes, and this prints classes: in Python, "
+                "deploy.load(file).run(image) returns boxes, labels and scores"
+            )
         how = _preprocessing(network, options.normalize)
         found = [
             {"image": path, "classes": _best(network, path, how, options.top)}

@@ -73,7 +73,8 @@ class Network:
             named: Inputs by their names.
 
         Returns:
-            The outputs by their names, samples on their first axis.
+            The outputs by their names, samples on their first axis; of a detector, which takes
+            one image, what it found on that axis.
 
         Raises:
             ConfigError: An input is missing, unknown, or of another shape or type.
@@ -81,10 +82,25 @@ class Network:
         """
         feed = self._feed(arrays, named)
         count = len(next(iter(feed.values())))
+        if self.finds:
+            return self._found(feed, count)
         size = self.batch or count
         parts = [self._part(feed, start, size) for start in range(0, count, size)]
         joined = [np.concatenate(found)[:count] for found in zip(*parts, strict=True)]
         return dict(zip(self.outputs, joined, strict=True))
+
+    @property
+    def finds(self) -> bool:
+        """Whether it takes one image and returns as many rows as it finds boxes."""
+        rows = [size for shape in self.outputs.values() for size in shape[:1]]
+        return self.batch == 1 and not any(isinstance(size, int) for size in rows)
+
+    def _found(self, feed: Mapping[str, Array], count: int) -> dict[str, Array]:
+        if count != 1:
+            raise ConfigError(
+                f"'{self.path}' finds boxes in one image, and got {count}: call it for each"
+            )
+        return dict(zip(self.outputs, self._call(feed), strict=True))
 
     def _feed(self, arrays: Sequence[Array], named: Mapping[str, Array]) -> dict[str, Array]:
         given = {**dict(zip(self.inputs, arrays, strict=False)), **named}

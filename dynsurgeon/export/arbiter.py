@@ -88,7 +88,7 @@ class Arbiter:
         own = [_farthest(run, exact) for run in runs]
         allowed = [min(FACTOR * max(distances), MOST) for distances in zip(*own, strict=True)]
         if state and mixes_kernels(model):
-            with forced_algorithm(_mixed_up):
+            with forced_algorithm(mixed_up):
                 wrong = _farthest(references(model, state, cases), exact)
             allowed = [min(a, w / SEEN) if w else a for a, w in zip(allowed, wrong, strict=True)]
         return cls(exact, allowed)
@@ -164,7 +164,7 @@ def _other_forms(
         yield outputs
 
 
-def _mixed_up(
+def mixed_up(
     x: Tensor, pi: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
 ) -> Tensor:
     """Convolve with each kernel's share given to the next kernel: a fault, made on purpose."""

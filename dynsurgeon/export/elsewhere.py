@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from torch import nn
 
 from dynsurgeon.errors import ParityError, RuntimeRefusalError
 from dynsurgeon.export.cases import Case
-from dynsurgeon.export.result import RuntimeProof
+from dynsurgeon.export.result import ExportCheck, RuntimeProof
 from dynsurgeon.export.target import Target
-from dynsurgeon.export.trial import Trial
 from dynsurgeon.runtimes.contract import Runtime
 
 BATCHES = (1, 3)
@@ -19,11 +19,29 @@ BATCHES = (1, 3)
 
 PORTABLE = "portable"
 
+M_contra = TypeVar("M_contra", bound=nn.Module, contravariant=True)
+M = TypeVar("M", bound=nn.Module)
+
+
+class Provable(Protocol[M_contra]):
+    """A file and weights that can be compared with a network: a `Trial`, or a detector's."""
+
+    def run(
+        self,
+        model: M_contra,
+        cases: Sequence[Case],
+        /,
+        *,
+        optimized: bool = True,
+        runtime: Runtime | None = None,
+    ) -> list[ExportCheck]:
+        """Compare the file with the network on every case."""
+
 
 def prove_in(
     runtime: Runtime,
-    trials: Sequence[Trial],
-    model: nn.Module,
+    trials: Sequence[Provable[M]],
+    model: M,
     cases: Sequence[Case],
     target: Target,
 ) -> RuntimeProof:

@@ -14,6 +14,8 @@ from torch import nn
 from dynsurgeon.deploy.facts import BANK_KEY, FORM_KEY, PRECISION_KEY, TARGET_KEY
 from dynsurgeon.errors import ExportError, StorageError
 from dynsurgeon.export.cases import make_cases
+from dynsurgeon.export.detectors.existing import verify_detector
+from dynsurgeon.export.detectors.one_image import takes_images
 from dynsurgeon.export.elsewhere import prove_in
 from dynsurgeon.export.result import ExportResult, shape_of
 from dynsurgeon.export.signature import spatial_axes, tensors
@@ -59,6 +61,8 @@ def verify_onnx(
     path, inputs = Path(path), as_inputs(example_inputs)
     proving = find_runtimes(runtimes)
     stored = _read(path)
+    if takes_images(inputs):
+        return verify_detector(model, path, stored, inputs, proving, seed)
     target = _target_of(stored, inputs, path)
     form = stored.metadata_props.get(FORM_KEY, "unknown")
     rounding = _rounding_of(stored)

@@ -15,6 +15,8 @@ from torch import nn
 from dynsurgeon.errors import ExportError
 from dynsurgeon.export.capture import capture
 from dynsurgeon.export.cases import make_cases
+from dynsurgeon.export.detectors.job import DetectorJob, check_wishes
+from dynsurgeon.export.detectors.one_image import takes_images
 from dynsurgeon.export.independence import check_independence
 from dynsurgeon.export.job import Job
 from dynsurgeon.export.result import ExportResult
@@ -59,6 +61,10 @@ def export_onnx(
     Verified are the weights as they are, and weights far from the start, at batches 1, 2, 3 and 5
     (or the fixed one), with different samples, in another order, and at two sizes where those are
     free.
+
+    A detector (`takes_images`: a list of images goes in) gets a file for one image of the size of
+    the first example, verified by matching boxes on the example images and random ones; see
+    `detectors.matching`.
 
     Other threads are heard and go on. But torch's own exporter keeps some state for the whole
     process: while it traces, convolutions of other threads run without oneDNN, which rounds
@@ -112,17 +118,26 @@ def export_onnx(
     path, inputs = Path(path), as_inputs(example_inputs)
     proving = find_runtimes(runtimes)
     check_dtype(model, inputs)
+    rounding = rounding_name(bank, precision, half=half)
+    detects = takes_images(inputs)
+    if detects:
+        check_wishes(batch, form, dynamic_size=dynamic_size, rounding=rounding)
+        batch = 1
     wishes: dict[str, Any] = {"dynamic_size": dynamic_size, "opset": opset}
-    wishes |= {"rounding": rounding_name(bank, precision, half=half)}
+    wishes |= {"rounding": rounding}
     wishes |= {"this_cpu": this_cpu, "target": target, "constant": not mixes_kernels(model)}
     targets = Target.candidates(form, batch, **wishes)
     names = (input_names, output_names)
     with staging(path) as folder, preserved(model, "eval", seed):
         tracer = _Tracer(model, inputs, names, seed, external_data_limit, dict(metadata or {}))
-        if form == AUTO:
+        job: Job | DetectorJob
+        timings = None
+        if detects:
+            job = tracer.detector_job(targets[0])
+        elif form == AUTO:
             job, timings = fastest(tracer.job, targets, folder)
         else:
-            job, timings = tracer.first_job(targets), None
+            job = tracer.first_job(targets)
         result = job.run(path, folder, tracer.generator(), timings, proving)
         install(folder / path.name, path)
     return result
@@ -162,6 +177,15 @@ class _Tracer:
 
     def generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
+
+    def detector_job(self, target: Target) -> DetectorJob:
+        """Trace a detector.
+
+        Raises:
+            ExportError: It can't be exported.
+        """
+        rest = (self.names, self.generator(), self.external_data_limit, self.metadata)
+        return DetectorJob.of(self.model, self.inputs, target, *rest)
 
     def first_job(self, targets: Sequence[Target]) -> Job:
         """Trace for the first target that the network can be traced for.

@@ -9,6 +9,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from dynsurgeon.export.detectors.matching import Boxes, box_notes
 from dynsurgeon.form_names import Rounding
 from dynsurgeon.html_table import html_table
 
@@ -53,6 +54,8 @@ class ExportCheck:
         float64_rel: Where the tolerance was missed: the farthest output's difference from torch in
             float64, over its largest value there.
         float64_allowed: What was allowed of that; a multiple of what float32 in torch is off.
+        boxes: How many boxes of a detector match. Then `max_abs` is in pixels, and `max_rel` the
+            larger one of that over the image's longer side, and of a score's difference.
     """
 
     name: str
@@ -62,6 +65,7 @@ class ExportCheck:
     passed: bool
     float64_rel: float | None = None
     float64_allowed: float | None = None
+    boxes: Boxes | None = None
 
     @property
     def verdict(self) -> str:
@@ -181,9 +185,10 @@ class ExportResult(Compared):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know of how it passed."""
+        boxes = [check.boxes for check in self.checks if check.boxes is not None]
         judged = [c for c in self.checks if c.passed and c.float64_rel is not None]
         if not judged:
-            return ()
+            return box_notes(boxes)
         worst = max(judged, key=lambda check: check.float64_rel or 0.0)
         return (
             f"in {len(judged)} of {len(self.checks)} checks the difference from torch is the "
