@@ -100,11 +100,12 @@ def run(
         print_json({**document, "directory": str(directory)})
         return
     from ..work.comparison import print_attention, print_comparison
-    from ..work.onnx_report import choice, latency_lines, proofs
+    from ..work.onnx_report import boxes, choice, latency_lines, proofs
 
     print_comparison(document)
     found = document["onnx"]
-    for line in [] if found is None else [*choice(found), *proofs(found), *latency_lines(found)]:
+    told = [] if found is None else [*choice(found), *(boxes(found) or []), *proofs(found)]
+    for line in told if found is None else [*told, *latency_lines(found)]:
         say(line)
     if document["calibration"] is not None:
         print_attention(document["calibration"])

@@ -54,9 +54,10 @@ def run(
     if data is None and normalize != "auto":
         raise ConfigError("--normalize is for the images of --data, and there are none")
     with steps() as step:
+        from dynsurgeon.export.detectors.one_image import takes_images
         from dynsurgeon.workflow.receipt import update_receipt
 
-        from ..work.agreement import agreement_on, images_in
+        from ..work.agreement import agreement_on, boxes_on, images_in
         from ..work.conversion import export_named, export_settings
         from ..work.loading import reload_subject
 
@@ -68,7 +69,10 @@ def run(
         document = export_named(subject, path, settings)
         if images is not None:
             step(f"comparing answers on the images in {data}")
-            document["agreement"] = agreement_on(images, subject, path)
+            if takes_images(subject.inputs):
+                document["boxes"] = boxes_on(images, subject, path)
+            else:
+                document["agreement"] = agreement_on(images, subject, path)
         if path.resolve() == (directory / ONNX).resolve():
             update_receipt(directory, {"onnx": document})
     if json:

@@ -9,7 +9,7 @@ from ..options.shared import Callable, Directory, Json
 from ..output import ONNX
 from ..progress import steps
 from ..render import print_json, print_table, say
-from ..work.onnx_report import proofs
+from ..work.onnx_report import boxes, proofs
 
 EXAMPLES = (
     "dynsurgeon verify resnet18-dynamic",
@@ -63,6 +63,8 @@ def _print_checks(found: dict[str, Any] | None) -> None:
         for check in found["checks"]
     ]
     print_table(HEADER, rows)
-    for line in (*proofs(found), *(f"note: {note}" for note in found["notes"])):
+    matched, notes = boxes(found), (f"note: {note}" for note in found["notes"])
+    for line in (*(matched or []), *proofs(found), *notes):
         say(line)
-    say(f"{ONNX} computes what the network computes: max difference {found['max_rel']:.2g}")
+    if matched is None:
+        say(f"{ONNX} computes what the network computes: max difference {found['max_rel']:.2g}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from dynsurgeon import deploy
 from dynsurgeon.errors import DataError
+from dynsurgeon.export.detectors.matching import match, total
+from dynsurgeon.export.detectors.one_image import Detector
 from dynsurgeon.progress import counted
 from dynsurgeon.running.run import preserved
+from dynsurgeon.runtimes.onnxruntime import Session
 from dynsurgeon.training.finetune.data import load_unlabelled
 
 from .loading import Subject
@@ -31,6 +35,20 @@ def images_in(folder: Path, subject: Subject, normalize: str) -> Dataset[Any]:
     size, statistics = subject.origin["input_size"], statistics_of(normalize, subject)
     images = load_unlabelled(folder, size, statistics=statistics)
     return Subset(images, range(0, len(images), -(-len(images) // MOST)))
+
+
+def boxes_on(images: Dataset[Any], subject: Subject, path: Path) -> dict[str, Any]:
+    """Run a detector and its file on images, and match their boxes.
+
+    Raises:
+        DataError: An image can't be read.
+    """
+    detector, session, found = Detector(subject.model), Session(path), []
+    with preserved(subject.model, "eval"):
+        for image, _ in DataLoader(images, batch_size=1):
+            expected = list(detector(image).values())
+            found.append(match(expected, session.run([image]), max(image.shape[-2:])))
+    return {"images": len(found), **asdict(total(found))}
 
 
 def agreement_on(images: Dataset[Any], subject: Subject, path: Path) -> dict[str, Any]:

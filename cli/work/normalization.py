@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dynsurgeon.deploy.facts import to_metadata
 from dynsurgeon.errors import ConfigError, StorageError
+from dynsurgeon.models.inputs import DETECTORS
 from dynsurgeon.models.names import source_of
 from dynsurgeon.training.finetune.data import Statistics
 from dynsurgeon.training.finetune.transforms import IMAGENET
@@ -72,6 +73,8 @@ def _known(subject: Subject) -> Statistics | None:
             return tuple(map(float, before["mean"])), tuple(map(float, before["std"]))
         except (TypeError, KeyError, ValueError) as error:
             raise StorageError("the recipe has no valid preprocessing; pass --normalize") from error
+    if isinstance(subject.model, DETECTORS):  # these normalise images themselves
+        return NONE
     source = source_of(origin["model"])
     if origin.get("weights") == "random" or source == "callable" or origin["input_size"][0] != 3:
         return None

@@ -22,8 +22,13 @@ def told(document: Document, path: Path) -> list[str]:
     lines = [f"wrote {path}{target}: form {document['form']}, opset {document['opset']}{stored}"]
     lines += choice(document)
     checks = len(document["checks"])
-    lines.append(f"max difference from torch {document['max_rel']:.2g} in {checks} checks")
+    if (found := boxes(document)) is not None:
+        lines += found
+    else:
+        lines.append(f"max difference from torch {document['max_rel']:.2g} in {checks} checks")
     lines += proofs(document)
+    if "boxes" in document:
+        lines.append(f"on {document['boxes']['images']} images: {_pairs([document['boxes']])}")
     if "agreement" in document:
         real = document["agreement"]
         lines.append(
@@ -31,6 +36,36 @@ def told(document: Document, path: Path) -> list[str]:
             f"{real['max_rel']:.2g}"
         )
     return [*lines, *(f"note: {note}" for note in document["notes"])]
+
+
+TRIALS = {
+    "": "with its own weights",
+    "low threshold, ": "at a lower score threshold",
+    "perturbed, low threshold, ": "with other weights, at a lower threshold",
+}
+"""How a detector's file was compared, by the beginning of a check's name."""
+
+
+def boxes(document: Document) -> list[str] | None:
+    """Return lines on how a detector's boxes match; None of a network that finds no boxes."""
+    checks = [check for check in document["checks"] if "boxes" in check]
+    if not checks:
+        return None
+    lines = []
+    for begin, how in TRIALS.items():
+        these = [c["boxes"] for c in checks if c["name"].rpartition("image")[0] == begin]
+        if these:
+            lines.append(f"{how}, {len(these)} images: {_pairs(these)}")
+    return lines
+
+
+def _pairs(found: list[Document]) -> str:
+    longer = sum(max(boxes["expected"], boxes["found"]) for boxes in found)
+    pixels, score = (max(boxes[key] for boxes in found) for key in ("pixels", "score"))
+    return (
+        f"{sum(boxes['matched'] for boxes in found)} of {longer} boxes matched, largest difference "
+        f"{pixels:.2g} pixels and {score:.2g} in score"
+    )
 
 
 def proofs(document: Document) -> list[str]:
