@@ -161,7 +161,10 @@ def write_unproven(
     with preserved(model, "eval", seed):
         names = (None, None)
         tracer = _Tracer(model, as_inputs(example_inputs), names, seed, EXTERNAL_DATA_LIMIT, {})
-        tracer.job(Target.choose(RULE, batch)).write(path, {})
+        target = Target.choose(RULE, batch)
+        finds = takes_images(tracer.inputs)
+        job = tracer.detector_job(target).job if finds else tracer.job(target)
+        job.write(path, {})
 
 
 @dataclass(frozen=True)

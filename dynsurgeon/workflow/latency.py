@@ -16,6 +16,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from dynsurgeon.export.detectors.one_image import one_image, takes_images
 from dynsurgeon.export.exporter import write_unproven
 from dynsurgeon.export.result import ExportResult
 from dynsurgeon.export.signature import tensors
@@ -119,7 +120,7 @@ def _measured(
     write_unproven(static, files[STATIC], inputs, batch=batch)
     if export.form in LAID_OUT_FROM and export.target in ONNXRUNTIME:
         files[THIS_CPU] = _laid_out(export.path, folder / "this-cpu.onnx")
-    fed = tensors(tiled(inputs, batch))
+    fed = tensors(one_image(inputs) if takes_images(inputs) else tiled(inputs, batch))
     calls: dict[str, Callable[[], Any]] = {
         name: timed_session(path, fed, threads=threads) for name, path in files.items()
     }
