@@ -10,6 +10,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from dynsurgeon.deploy.facts import FORM_KEY, TARGET_KEY
 from dynsurgeon.errors import ExportError, StorageError
 from dynsurgeon.export.detectors.job import finds_little, lowered, make_images
 from dynsurgeon.export.detectors.one_image import THRESHOLD, Detector, one_image
@@ -18,7 +19,6 @@ from dynsurgeon.export.elsewhere import prove_in
 from dynsurgeon.export.result import ExportResult, shape_of
 from dynsurgeon.export.target import EXPORT_FORMS, Target
 from dynsurgeon.export.verify import check_file
-from dynsurgeon.export.write import FORM_KEY, TARGET_KEY
 from dynsurgeon.running.inputs import Inputs
 from dynsurgeon.running.run import preserved
 from dynsurgeon.runtimes.contract import Runtime

@@ -30,8 +30,9 @@ from dynsurgeon.export.signature import Signature
 from dynsurgeon.export.target import Target
 from dynsurgeon.export.tensors import set_tensor
 from dynsurgeon.export.verify import check_file, references
-from dynsurgeon.export.write import EXTERNAL_DATA_LIMIT, save_model
 from dynsurgeon.form_names import AUTO
+from dynsurgeon.graphs.initializers import EXTERNAL_DATA_LIMIT
+from dynsurgeon.graphs.saving import save_model
 from dynsurgeon.operators.contract import is_dynamic
 from dynsurgeon.running.fresh import fresh_inputs
 from dynsurgeon.running.inputs import Inputs
