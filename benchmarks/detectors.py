@@ -40,14 +40,13 @@ def photographs(side: int) -> list[Tensor]:
     return [interpolate(image[None], (side, side), mode="bilinear")[0] for image in images]
 
 
-def row(name: str, side: int, preset: str | None) -> str:
+def row(name: str, side: int) -> str:
     """Convert, export and verify one detector, and say how its boxes match."""
     torch.manual_seed(0)
     sized = {} if name.startswith("ssd") else {"min_size": side, "max_size": side}
     model = build_model(name, "random", sized).eval()
     images = photographs(side)
-    config = ds.SurgeryConfig() if preset is None else ds.SurgeryConfig(preset=preset)
-    dynamic = ds.convert(model, (images,), config)
+    dynamic = ds.convert(model, (images,))
     with tempfile.TemporaryDirectory() as folder:
         try:
             result = ds.export_onnx(dynamic, Path(folder) / "model.onnx", (images,))
@@ -66,12 +65,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", default=NETWORKS)
     parser.add_argument("--side", type=int, default=320)
-    parser.add_argument("--preset")
     arguments = parser.parse_args()
     print("| network | boxes | matched | largest difference, pixels | in score |")
     print("|---|---|---|---|---|")
     for name in arguments.networks:
-        print(row(name, arguments.side, arguments.preset), flush=True)
+        print(row(name, arguments.side), flush=True)
 
 
 if __name__ == "__main__":
