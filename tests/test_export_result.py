@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from dynsurgeon.cli.work.onnx_report import told
+from dynsurgeon.cli.work.onnx_report import boxes, told
 from dynsurgeon.export.result import ExportCheck, ExportResult
 
 
@@ -46,3 +46,19 @@ def test_it_goes_into_json() -> None:
     ]
     assert found["path"] == "m.onnx"
     assert found["passed"] is True
+
+
+def test_boxes_that_say_nothing_are_told_as_such() -> None:
+    def lines(**counts: float) -> list[str] | None:
+        found = {"expected": 9, "found": 9, "matched": 9, "pixels": 0.5, "score": 0.1, "allowed": 0}
+        return boxes({"checks": [{"name": "image 1", "boxes": {**found, **counts}}]})
+
+    begin = "with its own weights, 1 images: "
+    assert lines() == [
+        f"{begin}9 of 9 boxes matched, largest difference 0.5 pixels and 0.1 in score"
+    ]
+    tied = lines(matched=0, allowed=9)
+    assert tied is not None
+    assert tied[0].startswith(f"{begin}nothing to compare")
+    assert lines(expected=0, found=0, matched=0) == tied
+    assert boxes({"checks": [{"name": "batch 1"}]}) is None

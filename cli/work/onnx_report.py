@@ -61,6 +61,8 @@ def boxes(document: Document) -> list[str] | None:
 
 def _pairs(found: list[Document]) -> str:
     longer = sum(max(boxes["expected"], boxes["found"]) for boxes in found)
+    if longer == sum(boxes["allowed"] for boxes in found):
+        return "nothing to compare, no boxes or scores that rounding alone tells apart"
     pixels, score = (max(boxes[key] for boxes in found) for key in ("pixels", "score"))
     return (
         f"{sum(boxes['matched'] for boxes in found)} of {longer} boxes matched, largest difference "
