@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dynsurgeon.deploy.facts import to_metadata
 from dynsurgeon.errors import ConfigError, StorageError
-from dynsurgeon.models.inputs import DETECTORS
+from dynsurgeon.models.examples import DETECTORS
 from dynsurgeon.models.names import source_of
 from dynsurgeon.training.finetune.data import Statistics
 from dynsurgeon.training.finetune.transforms import IMAGENET
