@@ -51,7 +51,10 @@ def test_it_goes_into_json() -> None:
 def test_boxes_that_say_nothing_are_told_as_such() -> None:
     def lines(**counts: float) -> list[str] | None:
         found = {"expected": 9, "found": 9, "matched": 9, "pixels": 0.5, "score": 0.1, "allowed": 0}
-        return boxes({"checks": [{"name": "image 1", "boxes": {**found, **counts}}]})
+        said: list[str] | None = boxes(
+            {"checks": [{"name": "image 1", "boxes": {**found, **counts}}]}
+        )
+        return said
 
     begin = "with its own weights, 1 images: "
     assert lines() == [
