@@ -144,15 +144,15 @@ def export_onnx(
 
 
 def write_unproven(
-    model: nn.Module, path: Path, example_inputs: Any, *, batch: int, seed: int = 0
+    model: nn.Module, path: Path, example_inputs: Any, *, batch: int | None, seed: int = 0
 ) -> None:
-    """Write a network at a fixed batch as ONNX that nobody has verified: to be timed, no more.
+    """Write a network as ONNX that nobody has verified: to be timed, no more.
 
     Args:
         model: The network; it stays as it is.
         path: The file.
         example_inputs: As `export_onnx` takes them.
-        batch: Samples in the batch.
+        batch: Samples in the batch, None for any number.
         seed: Seed of what the model draws.
 
     Raises:
