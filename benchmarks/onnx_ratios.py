@@ -38,6 +38,7 @@ CONFIGS = {
     "both": ds.SurgeryConfig(),
     "last-1x1": ds.SurgeryConfig(preset="last-1x1"),
     "balanced": ds.SurgeryConfig(preset="balanced"),
+    "recommended": ds.SurgeryConfig(preset="recommended"),
 } | {
     f"conv-k{experts}": ds.SurgeryConfig(
         activation=None, conv=ds.DynamicConvConfig(experts=experts)

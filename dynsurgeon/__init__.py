@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from dynsurgeon.export import ExportCheck, ExportResult, export_onnx, verify_onnx
+    from dynsurgeon.export.detectors.matching import MatchedBoxes
     from dynsurgeon.export.result import RuntimeProof, Timings
     from dynsurgeon.inspection import (
         Curves,
@@ -133,6 +134,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "export_onnx",
         "verify_onnx",
     ),
+    "export.detectors.matching": ("MatchedBoxes",),
     "export.result": ("RuntimeProof", "Timings"),
     "inspection": (
         "Curves",
@@ -290,6 +292,7 @@ __all__ = [
     "Latency",
     "Listener",
     "MachineError",
+    "MatchedBoxes",
     "MeasureConfig",
     "ModelNotFoundError",
     "NoSiteError",

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import dynsurgeon as ds
 from dynsurgeon import deploy
 from dynsurgeon.errors import ConfigError, ExportError, ParityError, StorageError
-from dynsurgeon.export.detectors.matching import Boxes, box_notes, match, total
+from dynsurgeon.export.detectors.matching import MatchedBoxes, box_notes, match, total
 from dynsurgeon.export.detectors.one_image import Detector, check_found, takes_images
 from dynsurgeon.export.forms import CONV_FORMS, ConvSite, Emitter
 from dynsurgeon.export.tensors import derived_initializer, set_tensor, tensor_of
@@ -206,7 +206,7 @@ def test_no_boxes_prove_nothing() -> None:
     boxes = match(found(), found(), 100)
     assert boxes.passed
     assert not boxes.compared
-    assert "no boxes were compared" in box_notes([boxes, Boxes(9, 9, 9, 0.0, 0.0, 0)])[0]
+    assert "no boxes were compared" in box_notes([boxes, MatchedBoxes(9, 9, 9, 0.0, 0.0, 0)])[0]
 
 
 def test_what_takes_images_is_told_from_other_networks() -> None:

@@ -6,7 +6,8 @@
         resnet20:static resnet32:static resnet20:relu-b
 
 Every file is of batch 1, in standard operators; all are timed in the same rounds, and the first is
-what the others are compared with. Dynamic networks are as converted: training changes no shape.
+what the others are compared with. Dynamic networks are as converted: training changes no shape;
+and their files are timed, not verified.
 Nothing else should be running. The lines go to `results/latency-<name>.jsonl`, in place of those
 that were there; `plot.py` reads them.
 """
@@ -27,6 +28,7 @@ from run import HERE
 from variants import VARIANTS
 
 import dynsurgeon as ds
+from dynsurgeon.export.exporter import write_unproven
 from dynsurgeon.runtimes.onnxruntime import timed_session
 from dynsurgeon.timing.interleave import interleaved
 from dynsurgeon.timing.machine import describe_machine
@@ -66,7 +68,7 @@ def exported(subject: str, folder: Path, options: argparse.Namespace) -> Callabl
     if name != "static":
         model = ds.convert(model, x, surgery(variant, 0))
     path = folder / f"{network}-{name}.onnx"
-    ds.export_onnx(model, path, x, batch=1)
+    write_unproven(model, path, x, batch=1)
     return timed_session(path, [x], threads=options.threads)
 
 

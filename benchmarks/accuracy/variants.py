@@ -88,4 +88,5 @@ VARIANTS = {
     "last-sqrt": Variant(experts=4, preset="last-1x1", start="identical"),
     "conv-all": Variant(experts=4, start="identical", balanced=True),
     "balanced": Variant(experts=4, preset="balanced", start="identical", balanced=True),
+    "recommended": Variant(relu="B", preset="recommended"),
 }

@@ -82,7 +82,7 @@ PAGES = (
         "Export to ONNX",
         "A file gets its name when onnxruntime has given the network's numbers with it.",
         (
-            *("export", "export.result", "workflow.export_settings"),
+            *("export", "export.result", "export.detectors.matching", "workflow.export_settings"),
             *("quantization.quantize", "quantization.compare"),
         ),
     ),

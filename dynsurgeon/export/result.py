@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from dynsurgeon.export.detectors.matching import Boxes, box_notes
+from dynsurgeon.export.detectors.matching import MatchedBoxes, box_notes
 from dynsurgeon.form_names import Rounding
 from dynsurgeon.html_table import html_table
 
@@ -65,7 +65,7 @@ class ExportCheck:
     passed: bool
     float64_rel: float | None = None
     float64_allowed: float | None = None
-    boxes: Boxes | None = None
+    boxes: MatchedBoxes | None = None
 
     @property
     def verdict(self) -> str:

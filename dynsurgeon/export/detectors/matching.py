@@ -28,7 +28,7 @@ MOST_STRAYS = 0.25
 
 
 @dataclass(frozen=True)
-class Boxes:
+class MatchedBoxes:
     """What was found in one image, by torch and by a file.
 
     Attributes:
@@ -75,7 +75,7 @@ def match(
     found: Sequence[Tensor],
     side: int,
     strays: float = STRAYS,
-) -> Boxes:
+) -> MatchedBoxes:
     """Pair the boxes of two lists, the nearest first.
 
     Args:
@@ -89,7 +89,7 @@ def match(
     scores = (expected[2][:, None].double() - found[2][None].double()).abs()
     fits = (expected[1][:, None] == found[1][None]) & (corners <= near * side) & (scores <= certain)
     pairs = _nearest_first(corners.masked_fill(~fits, torch.inf))
-    return Boxes(
+    return MatchedBoxes(
         expected=len(expected[0]),
         found=len(found[0]),
         matched=len(pairs),
@@ -99,15 +99,15 @@ def match(
     )
 
 
-def total(all_boxes: Sequence[Boxes]) -> Boxes:
+def total(all_boxes: Sequence[MatchedBoxes]) -> MatchedBoxes:
     """Return the sum over several images, and the largest differences."""
     counts = zip(*((b.expected, b.found, b.matched, b.allowed) for b in all_boxes), strict=True)
     expected, found, matched, allowed = (sum(column) for column in counts)
     pixels, score = max(b.pixels for b in all_boxes), max(b.score for b in all_boxes)
-    return Boxes(expected, found, matched, pixels, score, allowed)
+    return MatchedBoxes(expected, found, matched, pixels, score, allowed)
 
 
-def box_notes(all_boxes: Sequence[Boxes]) -> tuple[str, ...]:
+def box_notes(all_boxes: Sequence[MatchedBoxes]) -> tuple[str, ...]:
     """Return what a reader should know of boxes that were not compared, or have no partner."""
     nothing = sum(not boxes.compared for boxes in all_boxes)
     strays = sum(boxes.unmatched for boxes in all_boxes if boxes.compared)

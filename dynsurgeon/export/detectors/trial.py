@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dynsurgeon.errors import ExportError, RuntimeRefusalError, UnsupportedModelError
 from dynsurgeon.export.cases import Case
-from dynsurgeon.export.detectors.matching import MOST_STRAYS, STRAYS, Boxes, match
+from dynsurgeon.export.detectors.matching import MOST_STRAYS, STRAYS, MatchedBoxes, match
 from dynsurgeon.export.detectors.one_image import Detector
 from dynsurgeon.export.detectors.thresholds import Found, longer_side
 from dynsurgeon.export.result import ExportCheck
@@ -127,11 +127,11 @@ def _matched(
     found: Sequence[Sequence[Tensor]],
     cases: Sequence[Case],
     strays: float,
-) -> list[Boxes]:
+) -> list[MatchedBoxes]:
     triples = zip(expected, found, cases, strict=True)
     return [match(e, f, longer_side(case), strays) for e, f, case in triples]
 
 
-def _check(name: str, boxes: Boxes, side: int) -> ExportCheck:
+def _check(name: str, boxes: MatchedBoxes, side: int) -> ExportCheck:
     relative = max(boxes.pixels / side, boxes.score)
     return ExportCheck(name, 1, boxes.pixels, relative, boxes.passed, boxes=boxes)
