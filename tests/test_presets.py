@@ -107,6 +107,15 @@ def test_recommended_counts_what_a_transposed_convolution_and_a_function_read() 
     assert kept(net, net.example(), "recommended") == ["relu_1"]
 
 
+def test_recommended_knows_the_calls_of_one_activation_apart() -> None:
+    def forward(self: Any, x: Any) -> Any:
+        return self.act(self.wide(self.act(self.conv(x))))
+
+    net = Flow(forward)
+    net.wide = nn.Conv2d(6, 43, 7, padding=3)
+    assert kept(net, net.example(), "recommended") == ["act_1"]
+
+
 @pytest.mark.parametrize("experts", [2, 4, 8])
 def test_balanced_goes_by_the_places_a_kernel(experts: int) -> None:
     side = int((POSITIONS_PER_EXPERT * 4) ** 0.5)

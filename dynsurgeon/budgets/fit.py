@@ -20,7 +20,7 @@ from dynsurgeon.surgery.decide.draft import Decision, Draft, Variant
 from dynsurgeon.surgery.decide.plan_table import human
 from dynsurgeon.surgery.decide.planned import Plan
 from dynsurgeon.surgery.decide.rows import Latency
-from dynsurgeon.surgery.sites.candidates import Candidate
+from dynsurgeon.surgery.sites.candidates import Candidate, by_execution
 
 LATENCY, MACS, PARAMS = "latency", "MACs", "parameter"
 
@@ -83,13 +83,20 @@ class _Fit:
 
     def _all_options(self) -> list[Option]:
         options: list[Option] = []
-        feeding = 0
+        feeding = self._feeding()
         for candidate in counted(self.draft.candidates, "sites"):
-            if candidate.is_convolution:
-                feeding = self.draft.cost_now(candidate).macs
             if candidate.reason is None:
-                options += self._options(candidate, feeding)
+                options += self._options(candidate, feeding.get(candidate.name, 0))
         return options
+
+    def _feeding(self) -> dict[str, int]:
+        """Return the multiply-adds of the convolution that ran last before each site."""
+        macs, found = 0, {}
+        for candidate in by_execution(self.draft.candidates):
+            if candidate.is_convolution:
+                macs = self.draft.cost_now(candidate).macs
+            found[candidate.name] = macs
+        return found
 
     def _options(self, candidate: Candidate, feeding: int) -> list[Option]:
         variants = self.draft.variants(candidate)

@@ -77,8 +77,13 @@ class Candidate:
         return "conv" if self.static in STATIC_CONVOLUTIONS else "activation"
 
 
+def by_execution(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Return those that are called, in the order of their first execution."""
+    return sorted((c for c in candidates if c.sites), key=lambda c: c.sites[0].order)
+
+
 def find_candidates(model: nn.Module, survey: Survey) -> list[Candidate]:
-    """Return every call site of `model`, in the order of its first execution, then the uncalled."""
+    """Return every call site of `model`, calls of one module together, then the uncalled."""
     names = {module: name for name, module in model.named_modules()}
     by_module: dict[nn.Module, list[ObservedSite]] = {}
     for site in survey.sites.values():

@@ -40,7 +40,11 @@ class Execution:
 
 @dataclass
 class ObservedSite:
-    """One call site with all its executions, and who wrote into its input afterwards."""
+    """One call site with all its executions, and who wrote into its input afterwards.
+
+    Attributes:
+        order: How many call sites were executed before it.
+    """
 
     owner: nn.Module
     key: CallKey
@@ -49,6 +53,7 @@ class ObservedSite:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     inplace: bool
+    order: int
     writers: set[Place | None] = field(default_factory=set)
     executions: list[Execution] = field(default_factory=list)
 
@@ -157,6 +162,7 @@ def _note_call(survey: Survey, mode: Mode, call: Call) -> None:
             args=_without_tensors(call.args),
             kwargs={k: _without_tensor(v) for k, v in call.kwargs.items()},
             inplace=call.inplace,
+            order=len(survey.sites),
         ),
     )
     site.executions.append(
