@@ -81,7 +81,8 @@ def draw(axes: Axes, points: list[Point]) -> None:
         name = point.network if is_static else point.variant
         axes.annotate(
             name, (point.ratio, point.accuracy), xytext=(-6 if is_static else 6, 5),
-            textcoords="offset points", ha="right" if is_static else "left", color=colour, fontsize=9,
+            textcoords="offset points", ha="right" if is_static else "left",
+            color=colour, fontsize=9,
         )  # fmt: skip
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
