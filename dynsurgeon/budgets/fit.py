@@ -20,7 +20,7 @@ from dynsurgeon.surgery.decide.draft import Decision, Draft, Variant
 from dynsurgeon.surgery.decide.plan_table import human
 from dynsurgeon.surgery.decide.planned import Plan
 from dynsurgeon.surgery.decide.rows import Latency
-from dynsurgeon.surgery.sites.candidates import Candidate, by_execution
+from dynsurgeon.surgery.sites.candidates import Candidate, behind_convolutions
 
 LATENCY, MACS, PARAMS = "latency", "MACs", "parameter"
 
@@ -90,13 +90,9 @@ class _Fit:
         return options
 
     def _feeding(self) -> dict[str, int]:
-        """Return the multiply-adds of the convolution that ran last before each site."""
-        macs, found = 0, {}
-        for candidate in by_execution(self.draft.candidates):
-            if candidate.is_convolution:
-                macs = self.draft.cost_now(candidate).macs
-            found[candidate.name] = macs
-        return found
+        """Return the multiply-adds of the convolution that ran last before each activation."""
+        pairs = behind_convolutions(self.draft.candidates)
+        return {site.name: self.draft.cost_now(before).macs for site, before in pairs}
 
     def _options(self, candidate: Candidate, feeding: int) -> list[Option]:
         variants = self.draft.variants(candidate)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dynsurgeon.config import SurgeryConfig
 from dynsurgeon.surgery.decide.settings import site_layer, site_settings
-from dynsurgeon.surgery.sites.candidates import Candidate, by_execution
+from dynsurgeon.surgery.sites.candidates import Candidate, behind_convolutions
 from dynsurgeon.surgery.sites.select import names_exactly
 from dynsurgeon.surgery.sites.survey import Execution
 
@@ -86,12 +86,10 @@ def _cheap(candidates: list[Candidate], config: SurgeryConfig) -> Iterable[Candi
 
 
 def _recommended(candidates: list[Candidate], config: SurgeryConfig) -> Iterable[Candidate]:
-    products = 0
-    for candidate in (c for c in by_execution(candidates) if _runs(c)):
-        if candidate.is_convolution:
-            products = _products(candidate)
-        elif products >= PRODUCTS_PER_OUTPUT:
-            yield candidate
+    called = [c for c in candidates if _runs(c)]
+    for activation, convolution in behind_convolutions(called):
+        if _products(convolution) >= PRODUCTS_PER_OUTPUT:
+            yield activation
 
 
 def _runs(candidate: Candidate) -> list[Execution]:

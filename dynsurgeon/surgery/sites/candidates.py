@@ -9,7 +9,7 @@ function.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -77,9 +77,16 @@ class Candidate:
         return "conv" if self.static in STATIC_CONVOLUTIONS else "activation"
 
 
-def by_execution(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Return those that are called, in the order of their first execution."""
-    return sorted((c for c in candidates if c.sites), key=lambda c: c.sites[0].order)
+def behind_convolutions(
+    candidates: Iterable[Candidate],
+) -> Iterator[tuple[Candidate, Candidate]]:
+    """Yield each activation that is called, with the convolution that ran last before it."""
+    last = None
+    for candidate in sorted((c for c in candidates if c.sites), key=lambda c: c.sites[0].order):
+        if candidate.is_convolution:
+            last = candidate
+        elif last is not None:
+            yield candidate, last
 
 
 def find_candidates(model: nn.Module, survey: Survey) -> list[Candidate]:
