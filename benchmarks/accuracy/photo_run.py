@@ -35,7 +35,11 @@ from dynsurgeon.training.finetune.rates import rate_factor
 
 KEY = (
     "network", "variant", "lr", "seed", "epochs", "batch", "train_images", "per_class", "optimizer",
+    "adapt",
 )  # fmt: skip
+OLDER = {"optimizer": "sgd", "adapt": 0}
+"""What rows without a key were run with."""
+
 STATISTICS, CALIBRATION, EVALUATION = 1024, 512, 64
 """Training images for BatchNorm and for the attention; images that are tested at once."""
 
@@ -69,7 +73,7 @@ def run(
 ) -> dict[str, Any]:
     """Fine-tune one variant of the pretrained network."""
     torch.manual_seed(seed)
-    model = load_pretrained(options.network, photos.classes, options.weights).eval()
+    model = starting_network(photos, options, seed)
     samples = [prepare(part) for part in photos.train[0][:CALIBRATION].split(EVALUATION)]
     start = time.process_time()
     steps = options.epochs * (len(photos.train[0]) // options.batch)
@@ -78,7 +82,7 @@ def run(
     made = make_variant(model, variant, samples, lr, steps, seed)
     made.model.to(memory_format=torch.channels_last)
     try:
-        training = fit(made, photos.train, options, 1000 + seed)
+        training = fit(made, photos.train, options, 1000 + seed, options.epochs)
     except FloatingPointError:
         return {"test": None, "train": None, "seconds": time.process_time() - start}
     lagging = score(made.model, photos.test) if options.lagging else None
@@ -93,7 +97,30 @@ def run(
     }
 
 
-def fit(made: Made, samples: Samples, options: argparse.Namespace, seed: int) -> float:
+def starting_network(photos: Photos, options: argparse.Namespace, seed: int) -> nn.Module:
+    """Load the pretrained network, fine-tuned as it is for `--adapt` epochs; kept between runs."""
+    model = load_pretrained(options.network, photos.classes, options.weights).eval()
+    if not options.adapt:
+        return model
+    images = options.train or options.per_class
+    path = options.cache / f"{options.name}-{options.network}-{images}-{options.adapt}-{seed}.pth"
+    if not path.exists():
+        steps = options.adapt * (len(photos.train[0]) // options.batch)
+        made = make_variant(model, VARIANTS["static"], [], options.adapt_rate, steps, seed)
+        made.model.to(memory_format=torch.channels_last)
+        fit(made, photos.train, options, 2000 + seed, options.adapt)
+        statistics = photos.train[0][:STATISTICS].split(EVALUATION)
+        ds.update_batch_norm(made.model, [prepare(part) for part in statistics], samples=None)
+        print("adapted", seed, score(made.model, photos.test), flush=True)
+        path.parent.mkdir(exist_ok=True)
+        torch.save(made.model.state_dict(), path)
+    model.load_state_dict(torch.load(path))
+    return model.eval()
+
+
+def fit(
+    made: Made, samples: Samples, options: argparse.Namespace, seed: int, epochs: int
+) -> float:
     """Train with a cosine to 0; return the last epoch's accuracy in percent.
 
     Half of the first epoch warms up, at most a quarter of all steps.
@@ -102,11 +129,11 @@ def fit(made: Made, samples: Samples, options: argparse.Namespace, seed: int) ->
     made.prepare(optimizer)
     base = [group["lr"] for group in optimizer.param_groups]
     each = len(samples[0]) // options.batch
-    steps, step = options.epochs * each, 0
+    steps, step = epochs * each, 0
     warmup = min(each // 2, steps // 4)
     generator = torch.Generator().manual_seed(seed)
     right = 0
-    for _ in range(options.epochs):
+    for _ in range(epochs):
         made.model.train()
         right = 0
         for images, labels in training_batches(samples, options.draw, options.batch, generator):
@@ -139,7 +166,7 @@ def score(model: nn.Module, samples: Samples) -> float:
 
 
 def _is_of(row: dict[str, Any], key: dict[str, Any]) -> bool:
-    return key == {k: row.get(k, "sgd") for k in KEY}  # older rows name no optimizer
+    return key == {k: row.get(k, OLDER.get(k)) for k in KEY}
 
 
 def _photos(options: argparse.Namespace, seed: int) -> Photos:
@@ -148,7 +175,7 @@ def _photos(options: argparse.Namespace, seed: int) -> Photos:
 
 def _key(options: argparse.Namespace, variant: str, lr: float, seed: int) -> dict[str, Any]:
     values = (options.network, variant, lr, seed, options.epochs, options.batch,
-              options.train, options.per_class, options.optimizer)  # fmt: skip
+              options.train, options.per_class, options.optimizer, options.adapt)  # fmt: skip
     return dict(zip(KEY, values, strict=True))
 
 
@@ -165,6 +192,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rates", type=numbers, default=[0.03])
     parser.add_argument("--seeds", type=integers, default=[0, 1, 2, 3, 4])
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--adapt", type=int, default=0, help="epochs as a static network first")
+    parser.add_argument("--adapt-rate", type=float, default=0.1)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--train", type=int, help="training images")
     parser.add_argument("--per-class", type=int, help="training images of each class")
@@ -176,6 +205,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--lagging", action="store_true", help="test with the statistics that training left, too"
     )
+    parser.add_argument("--cache", type=Path, default=HERE / "pretrained")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     options = parser.parse_args()
     options.draw = Draw(
