@@ -118,9 +118,7 @@ def starting_network(photos: Photos, options: argparse.Namespace, seed: int) -> 
     return model.eval()
 
 
-def fit(
-    made: Made, samples: Samples, options: argparse.Namespace, seed: int, epochs: int
-) -> float:
+def fit(made: Made, samples: Samples, options: argparse.Namespace, seed: int, epochs: int) -> float:
     """Train with a cosine to 0; return the last epoch's accuracy in percent.
 
     Half of the first epoch warms up, at most a quarter of all steps.
