@@ -10,6 +10,7 @@ from torch import nn
 
 import dynsurgeon as ds
 from dynsurgeon.operators import DynamicConv, DynamicReLU, KernelAttention
+from dynsurgeon.operators.odconv import ODConv
 
 
 def converted(net: TinyNet, **settings: Any) -> nn.Module:
@@ -74,6 +75,37 @@ def test_wide_heads_learn_at_a_lower_rate() -> None:
     found = {p: g["lr"] for g in groups["relu"] + groups["relu/no-decay"] for p in g["params"]}
     for head, factor in zip(heads, (1.0, 1.0, 0.5, 0.1), strict=True):
         assert {found[p] for p in head.parameters()} == {0.1 * factor}
+
+
+def test_heads_whose_outputs_change_many_channels_learn_at_a_lower_rate() -> None:
+    shared, spatial = ds.DynamicReLUA(320), ds.DynamicReLUC(64)
+    odconv = ODConv(nn.Conv2d(64, 32, 3))
+    groups = ds.parameter_groups(nn.ModuleList([shared, spatial, odconv]), 1.0)
+    found = {p: g["factor"] for g in groups for p in g["params"]}
+    assert found[shared.fc2.weight] == pytest.approx(4 / 40 * 8 / 320)
+    assert found[spatial.fc2.weight] == pytest.approx(4 / 8)
+    assert found[spatial.spatial.weight] == pytest.approx(32 / 64 * 8 / 64)
+    places, filters = odconv.get_submodule("fc_places"), odconv.get_submodule("fc_filters")
+    width = filters.in_features
+    assert found[filters.weight] == found[odconv.fc1.weight] == pytest.approx(4 / width)
+    assert found[places.weight] == pytest.approx(4 / width * 8 / 32)
+
+
+def test_the_rates_keep_a_step_of_a_wide_shared_relu_as_long_as_one_of_its_channels() -> None:
+    # One set of lines for C equal channels: at one rate they would move C times as far as lines
+    # of their own, and 1,024 channels were at chance after two epochs.
+    moved = {}
+    for kind in (ds.DynamicReLUA, ds.DynamicReLUB):
+        torch.manual_seed(0)
+        relu = kind(1024)
+        x = torch.rand(4, 1, 3, 3).expand(4, 1024, 3, 3)
+        before = relu(x).detach()
+        optimizer = torch.optim.SGD(ds.parameter_groups(relu, 1e-3))
+        relu(x).mean((2, 3)).sum(1).mean().backward()
+        optimizer.step()
+        moved[kind] = float((relu(x) - before).detach().abs().mean())
+    ratio = moved[ds.DynamicReLUA] / moved[ds.DynamicReLUB]
+    assert 1 <= ratio <= 10
 
 
 def test_each_group_tells_its_factor(tiny_resnet: TinyNet) -> None:

@@ -19,12 +19,14 @@ class Head:
         hidden: Its hidden layer, whose positive outputs go into the last; None if `last` reads
             the layer's own input.
         biased: Whether a bias of the last layer makes a difference.
+        channels: How many channels each of its outputs changes.
     """
 
     last: nn.Linear
     reach: float
     hidden: nn.Linear | None = None
     biased: bool = True
+    channels: int = 1
 
     @property
     def has_moved(self) -> bool:
@@ -76,13 +78,23 @@ HIDDEN_FLOOR = 4
 """Hidden layers never get narrower than this, and those of this width learn at the full rate."""
 
 
+INPUT_FLOOR = 32
+"""The same for heads without a hidden layer, of what they read: 8 times as much, as hidden layers
+are an eighth of their input unless somebody chooses otherwise."""
+
+CHANNEL_FLOOR = 8
+"""As many channels may hang on one output of a head before it learns more slowly."""
+
+
 def head_factor(head: Head) -> float:
     """Return the learning rate of a head over that of the rest.
 
     Its last layer starts at zero, so a step moves what it says by the rate times the squared length
-    of the hidden layer, which grows with its width.
+    of what that layer reads, which grows with its width. And where one output changes many
+    channels, its gradient is their sum: each is moved as far as all of them together ask for.
     """
-    return min(1.0, HIDDEN_FLOOR / head.last.in_features) if head.hidden is not None else 1.0
+    floor = INPUT_FLOOR if head.hidden is None else HIDDEN_FLOOR
+    return min(1.0, floor / head.last.in_features) * min(1.0, CHANNEL_FLOOR / head.channels)
 
 
 GROUPS = ("bank", "attention", "relu", "head", "rest")

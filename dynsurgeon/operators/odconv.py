@@ -136,8 +136,9 @@ class ODConv(KernelMixture):
         yield from self._scale_heads()
 
     def _scale_heads(self) -> Iterable[Head]:
-        for _, layer in self._last_layers():
-            yield Head(layer, THETA_REACH, self.fc1)
+        for name, layer in self._last_layers():
+            shared = self.out_channels if name == "fc_places" else 1
+            yield Head(layer, THETA_REACH, self.fc1, channels=shared)
 
     def static_obstacle(self) -> str | None:
         moved = any(head.has_moved for head in self._scale_heads())
@@ -163,7 +164,10 @@ class ODConv(KernelMixture):
 
     def part(self, name: str, parameter: nn.Parameter) -> Part:
         if name.startswith("fc"):
-            head = next(iter(self._scale_heads()))
+            # Of the heads that share a hidden layer the first, which is the fastest, has its rate.
+            head = next(
+                h for h in self._scale_heads() if any(parameter is p for p in h.parameters())
+            )
             return Part("head", head_factor(head), decays=parameter.dim() > 1)
         return super().part(name, parameter)
 

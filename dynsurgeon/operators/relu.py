@@ -159,7 +159,8 @@ class DynamicReLU(LinesLayer):
         return self.multiply_adds(math.prod(taken[2:]))
 
     def heads(self) -> Iterable[Head]:
-        yield Head(self.fc2, THETA_REACH, self.fc1)
+        shared = 1 if self.per_channel else self.channels
+        yield Head(self.fc2, THETA_REACH, self.fc1, channels=shared)
 
     def static_obstacle(self) -> str | None:
         moved = any(head.has_moved for head in self.heads())
@@ -191,8 +192,8 @@ class DynamicReLU(LinesLayer):
     def part(self, name: str, parameter: nn.Parameter) -> Part:
         if name == "weight":  # a PReLU's own slopes
             return Part("rest", decays=False)
-        factor = head_factor(Head(self.fc2, THETA_REACH, self.fc1))
-        return Part("relu", factor, decays=parameter.dim() > 1)
+        (head,) = (h for h in self.heads() if any(parameter is p for p in h.parameters()))
+        return Part("relu", head_factor(head), decays=parameter.dim() > 1)
 
     def multiply_adds(self, positions: int) -> int:
         """Multiply-adds a sample on a map of `positions` places."""

@@ -97,7 +97,8 @@ class DynamicReLUC(DynamicReLU):
     def heads(self) -> Iterable[Head]:
         yield from super().heads()
         # A bias moves all places alike, which a softmax does not see.
-        yield Head(self.spatial, float(self.temperature), biased=False)
+        reach = float(self.temperature)
+        yield Head(self.spatial, reach, biased=False, channels=self.channels)
 
     def temperatures(self) -> Iterable[Temperature]:
         yield Temperature(self, "places")

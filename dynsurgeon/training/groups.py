@@ -7,7 +7,9 @@ sqrt(K); `balance_banks` lets the mean kernel catch up all the way.
 
 The last layer of a DY-ReLU's head starts at zero, so a step moves theta by the rate times the
 squared length of the hidden layer, which grows with its width: on EfficientNet-Lite0 it is 2 behind
-32 channels, and 20 to 80 behind 240 and more. The rate falls as the width rises.
+32 channels, and 20 to 80 behind 240 and more. The rate falls as the width rises; and where one
+output changes all channels, as the lines of a DY-ReLU-A do, as their number rises, for the gradient
+is their sum: at one rate for all, DY-ReLU-A stayed at chance there (docs/accuracy.md).
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ def parameter_groups(
         attention_factor: Rate of the attentions over `lr`. At the full rate they undo what
             `calibrate` gave them: flat, or one kernel for every sample.
         relu_factor: Rate of the DY-ReLUs' heads over `lr`; when None 1 for the narrowest
-            hidden layer there is, and as much less as it is wider.
+            hidden layer there is, and as much less as it is wider, or as an output changes more
+            channels.
         freeze: Names of groups, or globs on names of parameters, that are not to be trained: they
             are left out, and their `requires_grad` becomes False.
 
