@@ -1,7 +1,8 @@
-"""What every operator costs in onnxruntime, beside the static network in the same rounds.
+"""What every operator costs in a runtime, beside the static network in the same rounds.
 
     python benchmarks/family_costs.py resnet18 mobilenet_v2 mobilenet_v3_small --files DIR
     python benchmarks/family_costs.py resnet18 --only scale,relu --batches 1 --files DIR
+    python benchmarks/family_costs.py resnet18 --engine openvino --files DIR
 
 A row an operator, a column a batch: the median, round by round, of its time over that of the
 static network at the same batch. Files take any batch and hold standard operators. Those that
@@ -13,10 +14,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-import onnxruntime as ort
 import torch
 import torchvision
 from onnx_ratios import CONFIGS, SIZE
@@ -25,6 +26,7 @@ import dynsurgeon as ds
 from dynsurgeon.errors import SurgeryError
 from dynsurgeon.export.exporter import write_unproven
 from dynsurgeon.runtimes.onnxruntime import timed_session
+from dynsurgeon.runtimes.table import RUNTIMES
 from dynsurgeon.timing.interleave import interleaved
 from dynsurgeon.timing.machine import describe_machine
 from dynsurgeon.timing.noise import noise_warning
@@ -41,7 +43,8 @@ def main() -> None:
     """Measure what the arguments name and print a table."""
     options = parse()
     torch.set_num_threads(options.threads)
-    machine = {**describe_machine(), "onnxruntime": ort.__version__, "date": str(date.today())}
+    version = RUNTIMES[options.engine].installed_version()
+    machine = {**describe_machine(), options.engine: version, "date": str(date.today())}
     print(json.dumps(machine | {"threads": options.threads, "rounds": options.rounds}))
     options.files.mkdir(parents=True, exist_ok=True)
     files = {
@@ -79,9 +82,7 @@ def report(network: str, files: dict[str, Path], options: argparse.Namespace) ->
     ratios: dict[str, list[str]] = {what: [] for what in files}
     for batch in options.batches:
         x = torch.randn(batch, *SIZE)
-        calls = {
-            what: timed_session(path, [x], threads=options.threads) for what, path in files.items()
-        }
+        calls = {what: timed_call(path, x, options) for what, path in files.items()}
         rounds = max(5, options.rounds // batch)
         timings = interleaved(calls, rounds=rounds, warmup=2)
         for what, timing in timings.items():
@@ -90,6 +91,13 @@ def report(network: str, files: dict[str, Path], options: argparse.Namespace) ->
             print(f"note: {network}, batch {batch}: {warning}", flush=True)
     for what, cells in ratios.items():
         print(f"| {network} | {what} |", " | ".join(cells), "|", flush=True)
+
+
+def timed_call(path: Path, x: torch.Tensor, options: argparse.Namespace) -> Callable[[], object]:
+    """Return a call of the file on `x` in the engine that was named."""
+    if options.engine == "onnxruntime":
+        return timed_session(path, [x], threads=options.threads)
+    return RUNTIMES[options.engine].load(path, options.threads).bound([x])
 
 
 def parse() -> argparse.Namespace:
@@ -101,6 +109,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batches", type=lambda t: [int(n) for n in t.split(",")], default=[1, 8])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--engine", choices=tuple(RUNTIMES), default="onnxruntime")
     return parser.parse_args()
 
 
