@@ -12,18 +12,26 @@ import pytest
 import torch
 from cli_helpers import CommandLine
 from cli_helpers import cli as cli
+from fake_runtime import fake
 from finetune_helpers import write_images
 from tiny_detectors import SIDE, build
 from torch import Tensor, nn
 
 import dynsurgeon as ds
 from dynsurgeon import deploy
-from dynsurgeon.errors import ConfigError, ExportError, ParityError, StorageError
+from dynsurgeon.errors import (
+    ConfigError,
+    ExportError,
+    ParityError,
+    RuntimeRefusalError,
+    StorageError,
+)
 from dynsurgeon.export.detectors.matching import MatchedBoxes, box_notes, match, total
 from dynsurgeon.export.detectors.one_image import Detector, check_found, takes_images
 from dynsurgeon.export.forms import CONV_FORMS, ConvSite, Emitter
 from dynsurgeon.export.tensors import derived_initializer, set_tensor, tensor_of
 from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.runtimes.table import RUNTIMES
 
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("faster_rcnn", "retinanet", "fcos")]
 
@@ -135,6 +143,40 @@ def test_what_a_detectors_file_cannot_have(
     with pytest.raises(ConfigError, match=message):
         ds.export_onnx(dynamic, tmp_path / "no.onnx", (images(),), **wish)
     assert not list(tmp_path.iterdir())
+
+
+def test_its_boxes_are_compared_in_other_runtimes(
+    dynamic: nn.Module,
+    exported: ds.ExportResult,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setitem(RUNTIMES, "fake", fake())
+    (proof,) = ds.verify_onnx(dynamic, exported.path, (images(),), runtimes=["fake"]).runtimes
+    assert proof.passed
+    assert total([check.boxes for check in proof.checks if check.boxes]).matched >= 20
+    monkeypatch.setitem(RUNTIMES, "fake", fake("wrong"))
+    with pytest.raises(ParityError, match=r"in fake 1\.2 it finds other boxes than the network \("):
+        ds.export_onnx(dynamic, tmp_path / "no.onnx", (images(),), runtimes=["fake"])
+    monkeypatch.setitem(RUNTIMES, "fake", fake("refuse"))
+    with pytest.raises(RuntimeRefusalError, match=r"no rule for Scan.*; what finds boxes is the"):
+        ds.verify_onnx(dynamic, exported.path, (images(),), runtimes=["fake"])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["openvino", "web"])
+@pytest.mark.parametrize("name", ["ssd", "faster_rcnn", "retinanet", "fcos"])
+def test_openvino_and_the_browser_find_the_same_boxes(
+    name: str, runtime: str, tmp_path: Path
+) -> None:
+    if RUNTIMES[runtime].version() is None:
+        pytest.skip(f"{runtime} is not installed")
+    model = ds.convert(build(name), (images(),))
+    result = ds.export_onnx(model, tmp_path / "model.onnx", (images(),), runtimes=[runtime])
+    (proof,) = result.runtimes
+    assert proof.passed
+    assert total([check.boxes for check in proof.checks if check.boxes]).matched >= 20
 
 
 def test_it_runs_without_torch(dynamic: nn.Module, exported: ds.ExportResult) -> None:

@@ -86,7 +86,8 @@ def test_heads_whose_outputs_change_many_channels_learn_at_a_lower_rate() -> Non
     assert found[spatial.fc2.weight] == pytest.approx(4 / 8)
     assert found[spatial.spatial.weight] == pytest.approx(32 / 64 * 8 / 64)
     places, filters = odconv.get_submodule("fc_places"), odconv.get_submodule("fc_filters")
-    width = filters.in_features
+    assert odconv.fc1 is not None
+    width = odconv.fc1.out_features
     assert found[filters.weight] == found[odconv.fc1.weight] == pytest.approx(4 / width)
     assert found[places.weight] == pytest.approx(4 / width * 8 / 32)
 

@@ -44,6 +44,7 @@ def prove_in(
     model: M,
     cases: Sequence[Case],
     target: Target,
+    otherwise: str | None = None,
 ) -> RuntimeProof:
     """Compare a file with torch in another runtime, in each of its trials.
 
@@ -53,6 +54,7 @@ def prove_in(
         model: The network, in eval mode.
         cases: What the file is verified on.
         target: What the file is for.
+        otherwise: What to do where the runtime refuses it, if another target would not help.
 
     Raises:
         RuntimeRefusalError: The runtime can't load or run the file; names a target that would do.
@@ -63,7 +65,8 @@ def prove_in(
         try:
             checks += trial.run(model, chosen, runtime=runtime)
         except RuntimeRefusalError as error:
-            raise RuntimeRefusalError(f"{error}{_advice(runtime, target)}") from error
+            advice = _advice(runtime, target) if otherwise is None else f"; {otherwise}"
+            raise RuntimeRefusalError(f"{error}{advice}") from error
     return RuntimeProof(runtime.name, runtime.installed_version(), tuple(checks))
 
 
@@ -76,11 +79,16 @@ def check_proof(proof: RuntimeProof, path: Path) -> None:
     failed = next((check for check in proof.checks if not check.passed), None)
     if failed is not None:
         raise ParityError(
-            f"{path} was not written: in {proof.name} {proof.version} it is off by "
-            f"{failed.max_abs:.3g} ({failed.max_rel:.3g} of the largest output) at {failed.name}"
-            f"{failed.verdict}, while onnxruntime agrees with torch",
+            f"{path} was not written: in {proof.name} {proof.version} {_fault(failed)} at "
+            f"{failed.name}{failed.verdict}, while onnxruntime agrees with torch",
             proof,
         )
+
+
+def _fault(failed: ExportCheck) -> str:
+    if failed.boxes is not None:
+        return f"it finds other boxes than the network ({failed.boxes})"
+    return f"it is off by {failed.max_abs:.3g} ({failed.max_rel:.3g} of the largest output)"
 
 
 def _advice(runtime: Runtime, target: Target) -> str:

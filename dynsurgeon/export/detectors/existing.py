@@ -12,7 +12,7 @@ from torch import nn
 
 from dynsurgeon.deploy.facts import FORM_KEY, TARGET_KEY
 from dynsurgeon.errors import ExportError, StorageError
-from dynsurgeon.export.detectors.job import finds_little, lowered, make_images
+from dynsurgeon.export.detectors.job import BACKBONE, finds_little, lowered, make_images
 from dynsurgeon.export.detectors.one_image import THRESHOLD, Detector, one_image
 from dynsurgeon.export.detectors.trial import DetectorTrial
 from dynsurgeon.export.elsewhere import prove_in
@@ -62,7 +62,9 @@ def verify_detector(
             checks = [check for trial in trials for check in trial.run(detector, cases)]
         except ExportError as error:
             raise StorageError(f"{path} is damaged or of another model: {error}") from error
-        proofs = [prove_in(runtime, trials, detector, cases, target) for runtime in runtimes]
+        proofs = [
+            prove_in(runtime, trials, detector, cases, target, BACKBONE) for runtime in runtimes
+        ]
     return ExportResult(
         path=path,
         form=name,

@@ -41,6 +41,9 @@ from dynsurgeon.runtimes.contract import Runtime
 IMAGES = 2
 """Images that a file is verified on, at least."""
 
+BACKBONE = "what finds boxes is the same for every target: export the detector's backbone for it"
+"""What to do where a runtime refuses a detector's file."""
+
 LOW, PERTURBED = "low threshold, ", "perturbed, low threshold, "
 
 Names = tuple[Sequence[str] | None, Sequence[str] | None]
@@ -122,7 +125,9 @@ class DetectorJob:
             check_boxes(result, checks)
         _check_compared(checks, self.detector)
         for runtime in runtimes:
-            proof = prove_in(runtime, trials, self.detector, self.job.cases, self.job.target)
+            proof = prove_in(
+                runtime, trials, self.detector, self.job.cases, self.job.target, BACKBONE
+            )
             check_proof(proof, path)
             result = replace(result, runtimes=(*result.runtimes, proof))
         return result
