@@ -23,7 +23,7 @@ NATIVE = "native"
 OTHER_CPU = "this file is for CPUs with blocks of"
 """How the complaint of a file begins that was laid out for another CPU."""
 
-TargetName = Literal["onnxruntime", "openvino", "web", "tensorrt", "portable", "this-cpu"]
+TargetName = Literal["onnxruntime", "openvino", "tract", "web", "tensorrt", "portable", "this-cpu"]
 """The keys of `export.destinations.DESTINATIONS`."""
 
 THIS_CPU = "this-cpu"

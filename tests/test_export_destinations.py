@@ -48,7 +48,7 @@ def test_constant_kernels_take_any_batch_without_a_scan() -> None:
     ("words", "message"),
     [
         ({"target": "openvin"}, "unknown target 'openvin'; did you mean 'openvino'"),
-        ({"target": "zzz"}, "known targets: onnxruntime, openvino, web, tensorrt, portable"),
+        ({"target": "zzz"}, "known targets: onnxruntime, openvino, tract, web, tensorrt, portable"),
         ({"target": "web", "form": "scan"}, "chooses the form itself: leave out form 'scan'"),
         ({"target": "web", "form": "auto", "this_cpu": True}, "leave out form 'auto'"),
     ],

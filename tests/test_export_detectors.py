@@ -59,6 +59,7 @@ def test_the_whole_detector_is_a_file_of_standard_operators(exported: ds.ExportR
     nodes = [node for graph in stored.graphs() for node in graph]
     assert {node.domain for node in nodes} == {""}
     assert {"NonMaxSuppression", "Conv"} <= {node.op_type for node in nodes}
+    assert not {"If", "Scan"} & {node.op_type for node in nodes}
     assert "score_threshold" in stored.graph.initializers
     assert any(name.startswith("backbone.fine.0") for name in stored.graph.initializers)
 
@@ -158,9 +159,15 @@ def test_its_boxes_are_compared_in_other_runtimes(
     monkeypatch.setitem(RUNTIMES, "fake", fake("wrong"))
     with pytest.raises(ParityError, match=r"in fake 1\.2 it finds other boxes than the network \("):
         ds.export_onnx(dynamic, tmp_path / "no.onnx", (images(),), runtimes=["fake"])
+    monkeypatch.setitem(RUNTIMES, "fake", fake("phantom"))
+    with pytest.raises(ParityError, match=r"0 of 1 boxes matched.* at high threshold, image 1"):
+        ds.export_onnx(dynamic, tmp_path / "no.onnx", (images(),), runtimes=["fake"])
     monkeypatch.setitem(RUNTIMES, "fake", fake("refuse"))
-    with pytest.raises(RuntimeRefusalError, match=r"no rule for Scan.*; what finds boxes is the"):
+    with pytest.raises(RuntimeRefusalError, match=r"no rule for Scan.*; try target 'openvino'$"):
         ds.verify_onnx(dynamic, exported.path, (images(),), runtimes=["fake"])
+    wishes: dict[str, Any] = {"runtimes": ["fake"], "target": "openvino"}
+    with pytest.raises(RuntimeRefusalError, match="; what finds boxes is the same for every"):
+        ds.export_onnx(dynamic, tmp_path / "no.onnx", (images(),), **wishes)
     assert not list(tmp_path.iterdir())
 
 

@@ -93,8 +93,9 @@ class OnnxOptions:
         str | None,
         Option(
             metavar="NAME",
-            help="What the file is for, instead of --form: onnxruntime, openvino, web, tensorrt, "
-            "portable (any runtime) or this-cpu (onnxruntime on CPUs like this one alone).",
+            help="What the file is for, instead of --form: onnxruntime, openvino, tract, web, "
+            "tensorrt, portable (any runtime) or this-cpu (onnxruntime on CPUs like this one "
+            "alone).",
             rich_help_panel=ONNX,
             show_default=False,
         ),

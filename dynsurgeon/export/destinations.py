@@ -63,6 +63,7 @@ DESTINATIONS: Mapping[str, Destination] = {
             cpu_provider=True,
         ),
         Destination("openvino", "OpenVINO on the CPU"),
+        Destination("tract", "tract on the CPU"),
         Destination("web", "onnxruntime-web (WebAssembly)"),
         Destination(
             "tensorrt",

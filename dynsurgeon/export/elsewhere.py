@@ -54,7 +54,8 @@ def prove_in(
         model: The network, in eval mode.
         cases: What the file is verified on.
         target: What the file is for.
-        otherwise: What to do where the runtime refuses it, if another target would not help.
+        otherwise: What to do where the runtime refuses the form that suits it best; None for the
+            portable one.
 
     Raises:
         RuntimeRefusalError: The runtime can't load or run the file; names a target that would do.
@@ -65,7 +66,7 @@ def prove_in(
         try:
             checks += trial.run(model, chosen, runtime=runtime)
         except RuntimeRefusalError as error:
-            advice = _advice(runtime, target) if otherwise is None else f"; {otherwise}"
+            advice = _advice(runtime, target, otherwise)
             raise RuntimeRefusalError(f"{error}{advice}") from error
     return RuntimeProof(runtime.name, runtime.installed_version(), tuple(checks))
 
@@ -91,8 +92,11 @@ def _fault(failed: ExportCheck) -> str:
     return f"it is off by {failed.max_abs:.3g} ({failed.max_rel:.3g} of the largest output)"
 
 
-def _advice(runtime: Runtime, target: Target) -> str:
-    """Return which target would do, to be added to a sentence."""
+def _advice(runtime: Runtime, target: Target, otherwise: str | None) -> str:
+    """Return which target would do, or what else, to be added to a sentence."""
     tried = {target.destination, target.form.name}
-    better = next((name for name in (runtime.target, PORTABLE) if name not in tried), None)
-    return "" if better is None else f"; try target {better!r}"
+    names = (runtime.target,) if otherwise is not None else (runtime.target, PORTABLE)
+    better = next((name for name in names if name not in tried), None)
+    if better is not None:
+        return f"; try target {better!r}"
+    return "" if otherwise is None else f"; {otherwise}"

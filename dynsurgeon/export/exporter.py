@@ -89,9 +89,9 @@ def export_onnx(
             precision. The tolerance is then a wider one, and the result tells the difference.
         precision: ``"fp16"`` computes all in half precision, for GPUs; inputs and outputs stay as
             they are. onnxruntime verifies it on the CPU, where it is slow.
-        target: What the file is for: ``"onnxruntime"``, ``"openvino"``, ``"web"``, ``"tensorrt"``,
-            ``"portable"`` or ``"this-cpu"``; chooses form and opset by the table in
-            `destinations.DESTINATIONS`, in place of `form`.
+        target: What the file is for: ``"onnxruntime"``, ``"openvino"``, ``"tract"``, ``"web"``,
+            ``"tensorrt"``, ``"portable"`` or ``"this-cpu"``; chooses form and opset by the table
+            in `destinations.DESTINATIONS`, in place of `form`.
         runtimes: Runtimes beside onnxruntime in which the file is proven too, names in
             `runtimes.table.RUNTIMES`: its own weights and others, at batches 1 and 3.
         opset: Version of the ONNX operator set; the exporter's default if None.

@@ -16,19 +16,26 @@ def load_here(file: str, inputs: Sequence[str], threads: int | None) -> Compute:
     try:
         model = tract.onnx().load(file).into_model().into_runnable()
     except tract.TractError as error:
-        raise RuntimeError(str(error).partition("Stack backtrace:")[0]) from error
+        raise _without_trace(error) from error
 
     def run(arrays: Arrays) -> Arrays:
-        return [found.to_numpy() for found in model.run(list(arrays))]
+        try:
+            return [found.to_numpy() for found in model.run(list(arrays))]
+        except tract.TractError as error:
+            raise _without_trace(error) from error
 
     return run
+
+
+def _without_trace(error: Exception) -> RuntimeError:
+    return RuntimeError(str(error).partition("Stack backtrace:")[0])
 
 
 RUNTIME = Runtime(
     name="tract",
     summary="tract on the CPU, one thread",
     install="pip install 'dynsurgeon[tract]'",
-    target="onnxruntime",
+    target="tract",
     version=lambda: package_version("tract"),
     load=in_python("tract", __name__),
 )

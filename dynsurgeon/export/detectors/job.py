@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dynsurgeon.errors import ConfigError, ExportError, ParityError
 from dynsurgeon.export.cases import Case
@@ -45,6 +45,10 @@ BACKBONE = "what finds boxes is the same for every target: export the detector's
 """What to do where a runtime refuses a detector's file."""
 
 LOW, PERTURBED = "low threshold, ", "perturbed, low threshold, "
+NOTHING = "high threshold, "
+
+ABOVE_ALL = 2.0
+"""A threshold that no score reaches: where nothing is found, a runtime must not find a box."""
 
 Names = tuple[Sequence[str] | None, Sequence[str] | None]
 
@@ -124,6 +128,9 @@ class DetectorJob:
             result = replace(result, checks=(*result.checks, *checks))
             check_boxes(result, checks)
         _check_compared(checks, self.detector)
+        nothing = at_threshold(NOTHING, staged, folder, torch.tensor(ABOVE_ALL))
+        check_boxes(result, nothing.run(self.detector, self.job.cases))
+        trials.append(nothing)
         for runtime in runtimes:
             proof = prove_in(
                 runtime, trials, self.detector, self.job.cases, self.job.target, BACKBONE
@@ -160,12 +167,15 @@ def lowered(
 ) -> DetectorTrial | None:
     """Write a file into `folder` again, with a threshold at which it finds something, if any."""
     state = fitted_threshold(detector, {}, cases)
-    if state is None:
-        return None
-    stored, copy = ir.load(path), folder / f"low-{path.name}"
-    set_tensor(stored.graph.initializers[THRESHOLD], state[THRESHOLD])
+    return None if state is None else at_threshold(LOW, path, folder, state[THRESHOLD])
+
+
+def at_threshold(prefix: str, path: Path, folder: Path, threshold: Tensor) -> DetectorTrial:
+    """Write a file into `folder` again, with another score threshold."""
+    stored, copy = ir.load(path), folder / f"{prefix.split()[0]}-{path.name}"
+    set_tensor(stored.graph.initializers[THRESHOLD], threshold)
     save_model(stored, copy, EXTERNAL_DATA_LIMIT)
-    return DetectorTrial(LOW, copy, state)
+    return DetectorTrial(prefix, copy, {THRESHOLD: threshold})
 
 
 def finds_little(detector: Detector, cases: Sequence[Case]) -> bool:

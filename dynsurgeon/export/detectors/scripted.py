@@ -16,6 +16,7 @@ from torch.onnx import TrainingMode
 
 from dynsurgeon.errors import ExportError
 from dynsurgeon.export.capture import Captured, heads_of
+from dynsurgeon.export.detectors.join_branches import join_branches
 from dynsurgeon.export.detectors.marks import place_nodes
 from dynsurgeon.export.detectors.one_image import NETWORK, Detector
 from dynsurgeon.export.node import Mark, marking
@@ -50,6 +51,7 @@ def capture_detector(detector: Detector, inputs: Inputs, opset: int | None) -> C
     for value in list(traced.graph.initializers.values()):
         value.name = str(value.name).removeprefix("detector.").removeprefix(NETWORK)
     weights = frozenset(traced.graph.initializers)
+    join_branches(traced)
     _note_modules(traced)
     fold_computed(traced, weights)
     traced.graph.name = type(detector.network).__name__
