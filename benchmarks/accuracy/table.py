@@ -111,15 +111,17 @@ def photo_table(rows: list[dict[str, Any]]) -> list[str]:
     """Networks on photographs at each rate, with the gain over the same static network's best."""
     tasks: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        key = (row["per_class"], row["train_images"], row["epochs"], row.get("optimizer", "sgd"))
-        tasks[key].append(row)
+        old = {"optimizer": "sgd", "adapt": 0} | row  # older rows know neither
+        key = ("per_class", "train_images", "epochs", "optimizer", "adapt")
+        tasks[tuple(old[name] for name in key)].append(row)
     head = ["images", "network", "rate", "seeds", "test %", "by momentum", "training %"]
     head.append("over the static one at its best rate")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for (per_class, count, epochs, optimizer), task in tasks.items():
+    for (per_class, count, epochs, optimizer, adapt), task in tasks.items():
         images = f"{per_class} a class" if per_class else f"{count}"
         images += f", {epochs} epoch{'s' if epochs > 1 else ''}"
         images += "" if optimizer == "sgd" else f", {optimizer}"
+        images += f", after {adapt} as a static network" if adapt else ""
         best = _best_static(task)
         first = next(iter(best.values()), {"network": None, "lr": None})
         base, rate = (first["network"], "static"), first["lr"]

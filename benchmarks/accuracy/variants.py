@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import dynsurgeon as ds
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -22,7 +24,7 @@ class Variant:
         weight_decay: Weight decay of what is neither a bias nor a norm.
         preset: Which sites are converted.
         balanced: Whether the mean kernel learns as the static one would (`ds.balance_banks`).
-        conv: Another operator for the convolutions, by its name, as it is by default.
+        conv: Another operator for the convolutions: its name, for its defaults, or its settings.
         activation: The same for the activations.
     """
 
@@ -37,7 +39,7 @@ class Variant:
     weight_decay: float = 1e-4
     preset: str = "all"
     balanced: bool = False
-    conv: str | None = None
+    conv: str | ds.ODConvConfig | None = None
     activation: str | None = None
 
 
@@ -72,6 +74,7 @@ VARIANTS = {
     "dcd": Variant(conv="dcd"),
     "se": Variant(conv="se"),
     "odconv": Variant(conv="odconv"),
+    "odconv-k1": Variant(conv=ds.ODConvConfig(experts=1)),
     "shift-max": Variant(activation="shift-max"),
     "se-after": Variant(activation="se"),
     "scale-shift-max": Variant(conv="scale", activation="shift-max"),
