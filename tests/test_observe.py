@@ -101,6 +101,15 @@ def test_every_result_is_reported() -> None:
     assert results[-1] is output
 
 
+def test_memory_without_values_is_no_result() -> None:
+    results = list[Tensor]()
+    with Observer(on_result=results.append).observing():
+        x = torch.zeros(2)
+        made = torch.empty(2), torch.empty_like(x), x.new_empty(2)
+    assert len(made) == 3
+    assert [result is x for result in results] == [True]
+
+
 def test_parameters_read_by_others_are_noticed() -> None:
     net = Flow(lambda self, x: self.conv2(self.conv(x)) + self.conv2.weight.mean())
     _, _, observer, _ = observe(net, images())

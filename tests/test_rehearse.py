@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -113,3 +114,20 @@ def test_a_write_that_is_no_write_is_not_asked_about() -> None:
     net = Flow(lambda self, x: F.relu(x))
     survey, candidates = observed(net)
     assert visible_writes(net, candidates, survey) == set()
+
+
+def test_numbers_that_differ_from_run_to_run_hide_nothing_and_show_nothing() -> None:
+    # As memory that nobody has written to does: torchvision's detectors make some.
+    numbers = count()
+
+    def flow(self: Any, x: Tensor) -> Tensor:
+        torch.full((4,), float(next(numbers)))
+        return F.relu_(self.conv(x))
+
+    net = nn.Sequential(
+        Flow(flow), nn.Conv2d(6, 3, 1), nn.ReLU(inplace=True), Reading(lambda x: F.relu_(x))
+    )
+    survey, candidates = observed(net)
+    activations = [c for c in candidates if not c.is_convolution]
+    guilty = visible_writes(net, activations, survey)
+    assert {c.name for c in activations if id(c) in guilty} == {"3.relu"}

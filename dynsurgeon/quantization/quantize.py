@@ -139,6 +139,7 @@ def _quantize(single: Path, staged: Path, reader: _Reader, nodes: list[str]) -> 
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
+                reduce_range=True,
                 nodes_to_quantize=nodes,
             )
     except DataError:

@@ -25,6 +25,7 @@ from dynsurgeon.surgery.sites.observe import Call, Observer
 from dynsurgeon.surgery.sites.survey import Survey
 
 T = TypeVar("T")
+Results = dict[Mode, list[str]]
 
 THREADS = 16
 """Roundings that a reduction may be off by, for threads may split it differently from run to run.
@@ -48,10 +49,30 @@ def visible_writes(model: nn.Module, candidates: Iterable[Candidate], survey: Su
     if before is None:  # nothing can be shown, so every write stays
         return set(inplace)
 
-    def unseen(some: list[int]) -> bool:
-        return _results(model, [inplace[i] for i in some], survey) == before
+    unstable: set[tuple[Mode, int]] = set()
 
+    def unseen(some: list[int]) -> bool:
+        found = _results(model, [inplace[i] for i in some], survey)
+        differing = _differing(before, found)
+        return differing is not None and differing <= unstable
+
+    if unseen(list(inplace)):
+        return set()
+    # Before a search, which takes many runs: what differs from run to run by itself tells nothing.
+    unstable |= _differing(before, _results(model, [], survey)) or set()
     return _culprits(list(inplace), unseen)
+
+
+def _differing(before: Results, after: Results | None) -> set[tuple[Mode, int]] | None:
+    """Return which results differ, by mode and number; None if there are others altogether."""
+    if after is None or any(len(before[mode]) != len(after[mode]) for mode in before):
+        return None
+    return {
+        (mode, number)
+        for mode, sums in before.items()
+        for number, (one, other) in enumerate(zip(sums, after[mode], strict=True))
+        if one != other
+    }
 
 
 def _culprits(suspects: list[T], innocent: Callable[[list[T]], bool]) -> set[T]:
@@ -82,12 +103,10 @@ def _same_when_traced(
             undo_rewrite(owner)
 
 
-def _results(
-    model: nn.Module, out_of_place: list[Candidate], survey: Survey
-) -> dict[Mode, list[str]] | None:
+def _results(model: nn.Module, out_of_place: list[Candidate], survey: Survey) -> Results | None:
     """Return sums of what each torch function and the model return, these out of place."""
     places = {(site.owner, site.key) for candidate in out_of_place for site in candidate.sites}
-    results: dict[Mode, list[str]] = {}
+    results: Results = {}
 
     def stand_in(call: Call, x: Tensor) -> Tensor:
         changed = torch.tanh(x) - 0.5

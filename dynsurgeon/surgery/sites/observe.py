@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from threading import get_ident
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -21,6 +22,12 @@ from dynsurgeon.compat import hooked_everywhere, tree_leaves
 from dynsurgeon.operators.static import FUNCTIONS, INPLACE_FUNCTIONS
 from dynsurgeon.surgery.sites.calls import CallCounter, CallKey, is_operator
 from dynsurgeon.surgery.sites.writes import Place, Writes
+
+UNINITIALIZED = frozenset(
+    {torch.empty, torch.empty_like, torch.empty_strided}
+    | {Tensor.new_empty, Tensor.new_empty_strided, Tensor.new}
+)
+"""Functions that return whatever lies in memory: another run gets something else."""
 
 _HARMLESS_ATTRIBUTES = {"dtype", "device", "requires_grad", "is_cuda", "layout", "grad"}
 
@@ -66,7 +73,8 @@ class Observer(TorchFunctionMode):
         on_call: Called after each call with its `Call`, the output included.
         on_forward: Called after each forward of an owner with its `OwnerForward`.
         stand_in: Computes an in-place call from its input, in place or not, instead of the call.
-        on_result: Called with what each torch function returns, call site or not.
+        on_result: Called with what each torch function returns, call site or not, unless that is
+            memory without values.
 
     Attributes:
         foreign_reads: Ids of parameters that were read outside their own operator's forward.
@@ -138,7 +146,7 @@ class Observer(TorchFunctionMode):
         self.writes.begin()
         result = self._observe(func, args, kwargs or {})
         self.writes.note(self._writer())
-        if self._on_result is not None:
+        if self._on_result is not None and func not in UNINITIALIZED:
             self._on_result(result)
         return result
 
