@@ -75,6 +75,20 @@ def test_the_file_keeps_what_it_says_of_itself(quantized: ds.QuantizeResult) -> 
     assert metadata["dynsurgeon.quantized"] == "int8"
 
 
+def test_products_of_large_numbers_do_not_overflow(tmp_path: Path) -> None:
+    # CPUs with AVX2 alone add two products of 8 bits in 16, and stop at the largest number.
+    torch.manual_seed(0)
+    depthwise = nn.Conv2d(8, 8, 3, groups=8, bias=False)
+    nn.init.ones_(depthwise.weight)
+    net = nn.Sequential(nn.ReLU(), depthwise, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    images = 1 - 0.1 * torch.rand(4, 8, 10, 10)
+    config = ds.SurgeryConfig(activation=None, skip_stem=False)
+    dynamic, test = ds.convert(net, images[:2], config), [(images, None)]
+    found = ds.quantize_onnx(dynamic, tmp_path / "q.onnx", images[:2], [images], test)
+    assert found.layers == 1
+    assert found.comparison.max_rel < 0.02
+
+
 @pytest.mark.parametrize(("images", "test"), [([], [(BATCHES[0], None)]), (BATCHES, [])])
 def test_without_images_nothing_is_written(
     images: list[Tensor], test: list[tuple[Tensor, None]], net: nn.Module, tmp_path: Path
