@@ -10,6 +10,7 @@ from torch import nn
 
 import dynsurgeon as ds
 from dynsurgeon.operators import DynamicConv, DynamicReLU, KernelAttention
+from dynsurgeon.operators.dcd import DecomposedConv
 from dynsurgeon.operators.odconv import ODConv
 
 
@@ -79,8 +80,8 @@ def test_wide_heads_learn_at_a_lower_rate() -> None:
 
 def test_heads_whose_outputs_change_many_channels_learn_at_a_lower_rate() -> None:
     shared, spatial = ds.DynamicReLUA(320), ds.DynamicReLUC(64)
-    odconv = ODConv(nn.Conv2d(64, 32, 3))
-    groups = ds.parameter_groups(nn.ModuleList([shared, spatial, odconv]), 1.0)
+    odconv, dcd = ODConv(nn.Conv2d(64, 32, 3)), DecomposedConv(nn.Conv2d(64, 32, 3))
+    groups = ds.parameter_groups(nn.ModuleList([shared, spatial, odconv, dcd]), 1.0)
     found = {p: g["factor"] for g in groups for p in g["params"]}
     assert found[shared.fc2.weight] == pytest.approx(4 / 40 * 8 / 320)
     assert found[spatial.fc2.weight] == pytest.approx(4 / 8)
@@ -90,6 +91,9 @@ def test_heads_whose_outputs_change_many_channels_learn_at_a_lower_rate() -> Non
     width = odconv.fc1.out_features
     assert found[filters.weight] == found[odconv.fc1.weight] == pytest.approx(4 / width)
     assert found[places.weight] == pytest.approx(4 / width * 8 / 32)
+    width = dcd.fc1.out_features
+    assert found[dcd.fc_filters.weight] == pytest.approx(4 / width)
+    assert found[dcd.fc_phi.weight] == pytest.approx(4 / width * 8 / 32)
 
 
 def test_the_rates_keep_a_step_of_a_wide_shared_relu_as_long_as_one_of_its_channels() -> None:

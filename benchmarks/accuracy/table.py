@@ -1,4 +1,4 @@
-"""Write the tables of docs/accuracy.md from the results.
+"""Write the tables of docs/accuracy.md and docs/operators.md from the results.
 
 python benchmarks/accuracy/table.py            # rewrites what lies between the markers
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
+from functools import partial
 from statistics import mean, stdev
 from typing import Any
 
 from run import DEFAULT_RATE, HERE, read_rows
 
-DOCUMENT = HERE.parent.parent / "docs" / "accuracy.md"
+DOCUMENTS = [HERE.parent.parent / "docs" / f"{name}.md" for name in ("accuracy", "operators")]
 MARKER = re.compile(r"<!-- table: (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 MAIN = {
     "static": "static twin, trained on",
@@ -25,9 +26,10 @@ Rows = dict[str, dict[int, dict[str, Any]]]
 
 
 def main() -> None:
-    """Rewrite every table of the document."""
-    text = DOCUMENT.read_text()
-    DOCUMENT.write_text(MARKER.sub(lambda match: rewritten(match[1]), text))
+    """Rewrite every table of the documents."""
+    for document in DOCUMENTS:
+        text = document.read_text()
+        document.write_text(MARKER.sub(lambda match: rewritten(match[1]), text))
 
 
 def rewritten(name: str) -> str:
@@ -35,7 +37,8 @@ def rewritten(name: str) -> str:
     kind, _, results = name.partition(":")
     rows = read_rows(HERE / "results" / f"{results}.jsonl")
     lines = {"main": main_table, "ablation": ablation_table, "rates": rate_table,
-             "sites": site_table, "photos": photo_table}[kind](rows)  # fmt: skip
+             "sites": site_table, "photos": photo_table,
+             "worth": partial(worth_table, results=results)}[kind](rows)  # fmt: skip
     return "\n".join([f"<!-- table: {name} -->", *lines, "<!-- end -->"])
 
 
@@ -136,6 +139,26 @@ def photo_table(rows: list[dict[str, Any]]) -> list[str]:
                 f"| {images} | {key[0]} `{key[1]}` | {key[2]:g} | {len(runs)} | "
                 f"{' | '.join(cells)} | {gain} |"
             )
+    return lines
+
+
+def worth_table(rows: list[dict[str, Any]], results: str) -> list[str]:
+    """Each network's gain over the static one at one rate, beside its latency, the dearest last.
+
+    Args:
+        rows: Runs with 1,024 training images at the rate 0.03.
+        results: Name of the runs; the latencies have it too.
+    """
+    times = read_rows(HERE / "results" / f"{results.replace('photos', 'latency')}.jsonl")
+    task = [r for r in rows if r["train_images"] == 1024 and r["lr"] == 0.03 and r["test"]]
+    best = {r["seed"]: r for r in task if (r["network"], r["variant"]) == ("lite0", "static")}
+    lines = ["| network | latency | gain | seeds |", "|---|---|---|---|"]
+    for row in sorted(times, key=lambda row: float(row["ratio"])):
+        runs = [r for r in task if all(r[k] == row[k] for k in ("network", "variant"))]
+        gains = [r["test"] - best[r["seed"]]["test"] for r in runs if r["seed"] in best]
+        if gains and row["ratio"] != 1:
+            name = f"{row['network']} `{row['variant']}`"
+            lines.append(f"| {name} | {row['ratio']:.2f} | {spread(gains, '+')} | {len(gains)} |")
     return lines
 
 

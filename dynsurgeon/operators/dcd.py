@@ -86,7 +86,7 @@ class DecomposedConv(ConstantConvolution):
 
     def heads(self) -> Iterable[Head]:
         yield Head(self.fc_filters, THETA_REACH, self.fc1)
-        yield Head(self.fc_phi, PHI_REACH, self.fc1)
+        yield Head(self.fc_phi, PHI_REACH, self.fc1, channels=self.out_channels)
 
     def added_multiply_adds(self, taken: Shape, given: Shape) -> int:
         layers = (self.fc1, self.fc_filters, self.fc_phi)
