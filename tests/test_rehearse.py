@@ -116,6 +116,21 @@ def test_a_write_that_is_no_write_is_not_asked_about() -> None:
     assert visible_writes(net, candidates, survey) == set()
 
 
+def test_where_outputs_differ_from_run_to_run_every_write_stays() -> None:
+    numbers = count()
+    net = nn.Sequential(
+        Flow(lambda self, x: self.conv(x) + float(next(numbers))),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(6, 3, 1),
+        Reading(lambda x: F.relu_(x)),
+    )
+    survey, candidates = observed(net)
+    activations = [c for c in candidates if not c.is_convolution]
+    guilty = visible_writes(net, activations, survey)
+    assert guilty == {id(c) for c in activations if c.inplace}
+    assert len(guilty) == 2
+
+
 def test_numbers_that_differ_from_run_to_run_hide_nothing_and_show_nothing() -> None:
     # As memory that nobody has written to does: torchvision's detectors make some.
     numbers = count()

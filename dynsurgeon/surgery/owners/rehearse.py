@@ -25,7 +25,8 @@ from dynsurgeon.surgery.sites.observe import Call, Observer
 from dynsurgeon.surgery.sites.survey import Survey
 
 T = TypeVar("T")
-Results = dict[Mode, list[str]]
+Results = dict[Mode, dict[int, str]]
+"""Sums of what torch functions returned, numbered from 0, and of the outputs, from -1 down."""
 
 THREADS = 16
 """Roundings that a reduction may be off by, for threads may split it differently from run to run.
@@ -58,20 +59,23 @@ def visible_writes(model: nn.Module, candidates: Iterable[Candidate], survey: Su
 
     if unseen(list(inplace)):
         return set()
-    # Before a search, which takes many runs: what differs from run to run by itself tells nothing.
-    unstable |= _differing(before, _results(model, [], survey)) or set()
+    # Before a search, which takes many runs: what differs from run to run by itself tells nothing,
+    # as long as no output hangs on it. Else it could hide a write, and every write stays.
+    by_itself = _differing(before, _results(model, [], survey)) or set()
+    if not any(number < 0 for _, number in by_itself):
+        unstable |= by_itself
     return _culprits(list(inplace), unseen)
 
 
 def _differing(before: Results, after: Results | None) -> set[tuple[Mode, int]] | None:
     """Return which results differ, by mode and number; None if there are others altogether."""
-    if after is None or any(len(before[mode]) != len(after[mode]) for mode in before):
+    if after is None or any(before[mode].keys() != after[mode].keys() for mode in before):
         return None
     return {
         (mode, number)
         for mode, sums in before.items()
-        for number, (one, other) in enumerate(zip(sums, after[mode], strict=True))
-        if one != other
+        for number, value in sums.items()
+        if value != after[mode][number]
     }
 
 
@@ -113,20 +117,24 @@ def _results(model: nn.Module, out_of_place: list[Candidate], survey: Survey) ->
         return changed if (call.owner, call.key) in places else x.copy_(changed)
 
     for mode, inputs in survey.inputs.items():
-        sums = results.setdefault(mode, [])
+        sums = results.setdefault(mode, {})
 
-        def note(result: Any, sums: list[str] = sums) -> None:
+        def note(result: Any, sums: dict[int, str] = sums) -> None:
             if isinstance(result, Tensor) and not result.is_complex():
-                sums.append(float(result.sum(dtype=torch.float64)).hex())  # NaN equals NaN so
+                sums[len(sums)] = _sum_of(result)
 
         try:
             with preserved(model, mode), Observer(stand_in=stand_in, on_result=note).observing():
                 outputs = copied(inputs).call(model)
         except Exception:
             return None
-        for tensor in tensors_of(outputs):
-            note(tensor)
+        returned = [tensor for tensor in tensors_of(outputs) if not tensor.is_complex()]
+        sums |= {-1 - number: _sum_of(tensor) for number, tensor in enumerate(returned)}
     return results
+
+
+def _sum_of(tensor: Tensor) -> str:
+    return float(tensor.sum(dtype=torch.float64)).hex()  # as words, NaN equals NaN
 
 
 def _same_outputs(model: nn.Module, survey: Survey, observer: Observer) -> bool:
