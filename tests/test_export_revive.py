@@ -21,7 +21,7 @@ def outputs_of(detector: Detector, path: str, state: dict[str, Tensor], images: 
     hook = detector.get_submodule(path).register_forward_hook(lambda *call: seen.append(call[2]))
     call_with(detector, state, images)
     hook.remove()
-    return seen[0].transpose(0, 1).flatten(1)
+    return seen[0].detach().transpose(0, 1).flatten(1)
 
 
 @pytest.mark.parametrize("converted", [False, True])
