@@ -40,6 +40,9 @@ KEY = (
 OLDER = {"optimizer": "sgd", "adapt": 0}
 """What rows without a key were run with."""
 
+ADAPT_RATE = 0.1
+"""Learning rate of the static epochs: no row and no kept network tells another."""
+
 STATISTICS, CALIBRATION, EVALUATION = 1024, 512, 64
 """Training images for BatchNorm and for the attention; images that are tested at once."""
 
@@ -86,8 +89,7 @@ def run(
     except FloatingPointError:
         return {"test": None, "train": None, "seconds": time.process_time() - start}
     lagging = score(made.model, photos.test) if options.lagging else None
-    statistics = photos.train[0][:STATISTICS].split(EVALUATION)
-    ds.update_batch_norm(made.model, [prepare(part) for part in statistics], samples=None)
+    fit_statistics(made.model, photos)
     return {
         "test": score(made.model, photos.test),
         "lagging": lagging,
@@ -106,16 +108,21 @@ def starting_network(photos: Photos, options: argparse.Namespace, seed: int) -> 
     path = options.cache / f"{options.name}-{options.network}-{images}-{options.adapt}-{seed}.pth"
     if not path.exists():
         steps = options.adapt * (len(photos.train[0]) // options.batch)
-        made = make_variant(model, VARIANTS["static"], [], options.adapt_rate, steps, seed)
+        made = make_variant(model, VARIANTS["static"], [], ADAPT_RATE, steps, seed)
         made.model.to(memory_format=torch.channels_last)
         fit(made, photos.train, options, 2000 + seed, options.adapt)
-        statistics = photos.train[0][:STATISTICS].split(EVALUATION)
-        ds.update_batch_norm(made.model, [prepare(part) for part in statistics], samples=None)
+        fit_statistics(made.model, photos)
         print("adapted", seed, score(made.model, photos.test), flush=True)
         path.parent.mkdir(exist_ok=True)
         torch.save(made.model.state_dict(), path)
     model.load_state_dict(torch.load(path))
     return model.eval()
+
+
+def fit_statistics(model: nn.Module, photos: Photos) -> None:
+    """Re-estimate BatchNorm statistics on training images."""
+    statistics = photos.train[0][:STATISTICS].split(EVALUATION)
+    ds.update_batch_norm(model, [prepare(part) for part in statistics], samples=None)
 
 
 def fit(made: Made, samples: Samples, options: argparse.Namespace, seed: int, epochs: int) -> float:
@@ -164,7 +171,7 @@ def score(model: nn.Module, samples: Samples) -> float:
 
 
 def _is_of(row: dict[str, Any], key: dict[str, Any]) -> bool:
-    return key == {k: row.get(k, OLDER.get(k)) for k in KEY}
+    return key == {k: (OLDER | row).get(k) for k in KEY}
 
 
 def _photos(options: argparse.Namespace, seed: int) -> Photos:
@@ -191,7 +198,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=integers, default=[0, 1, 2, 3, 4])
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--adapt", type=int, default=0, help="epochs as a static network first")
-    parser.add_argument("--adapt-rate", type=float, default=0.1)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--train", type=int, help="training images")
     parser.add_argument("--per-class", type=int, help="training images of each class")

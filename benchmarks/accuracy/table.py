@@ -12,6 +12,7 @@ from functools import partial
 from statistics import mean, stdev
 from typing import Any
 
+from photo_run import OLDER
 from run import DEFAULT_RATE, HERE, read_rows
 
 DOCUMENTS = [HERE.parent.parent / "docs" / f"{name}.md" for name in ("accuracy", "operators")]
@@ -114,9 +115,8 @@ def photo_table(rows: list[dict[str, Any]]) -> list[str]:
     """Networks on photographs at each rate, with the gain over the same static network's best."""
     tasks: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        old = {"optimizer": "sgd", "adapt": 0} | row  # older rows know neither
         key = ("per_class", "train_images", "epochs", "optimizer", "adapt")
-        tasks[tuple(old[name] for name in key)].append(row)
+        tasks[tuple((OLDER | row)[name] for name in key)].append(row)
     head = ["images", "network", "rate", "seeds", "test %", "by momentum", "training %"]
     head.append("over the static one at its best rate")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]

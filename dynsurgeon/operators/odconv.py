@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from dynsurgeon.operators.answers import Head, Part, head_factor
+from dynsurgeon.operators.answers import Head
 from dynsurgeon.operators.attention import (
     global_average,
     scaled,
@@ -161,15 +161,6 @@ class ODConv(KernelMixture):
         maps += self.weight[0].numel() if "fc_places" in layers else 0
         mixing = super().added_multiply_adds(taken, given) if self.mixes else 0
         return mixing + heads + maps
-
-    def part(self, name: str, parameter: nn.Parameter) -> Part:
-        if name.startswith("fc"):
-            # Of the heads that share a hidden layer the first, which is the fastest, has its rate.
-            head = next(
-                h for h in self._scale_heads() if any(parameter is p for p in h.parameters())
-            )
-            return Part("head", head_factor(head), decays=parameter.dim() > 1)
-        return super().part(name, parameter)
 
 
 def _is_free(x: Tensor) -> bool:

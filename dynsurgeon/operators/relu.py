@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from dynsurgeon.errors import ConfigError, UnsupportedModelError
-from dynsurgeon.operators.answers import Head, Part, head_factor
+from dynsurgeon.operators.answers import Head, Part
 from dynsurgeon.operators.attention import squeeze_layer, zero_layer
 from dynsurgeon.operators.contract import Shape
 from dynsurgeon.operators.forms import ActivationForm
@@ -192,8 +193,7 @@ class DynamicReLU(LinesLayer):
     def part(self, name: str, parameter: nn.Parameter) -> Part:
         if name == "weight":  # a PReLU's own slopes
             return Part("rest", decays=False)
-        (head,) = (h for h in self.heads() if any(parameter is p for p in h.parameters()))
-        return Part("relu", head_factor(head), decays=parameter.dim() > 1)
+        return replace(super().part(name, parameter), name="relu")
 
     def multiply_adds(self, positions: int) -> int:
         """Multiply-adds a sample on a map of `positions` places."""

@@ -57,14 +57,9 @@ def _constant(value: np.ndarray) -> ir.Node:
 def _inline(graph: ir.Graph, node: ir.Node, branch: ir.Graph) -> None:
     """Move a branch's nodes before `node`, and let its outputs take the place of the node's."""
     results = list(branch.outputs)
-    prefix = f"{node.outputs[0].name}/"
-    for name, value in list(branch.initializers.items()):
-        del branch.initializers[name]
-        value.name = f"{prefix}{name}"
-        graph.register_initializer(value)
-    inner = list(branch)
+    inner = list(branch)  # the tracer writes constants as nodes: there are no initializers
     for value in (value for each in inner for value in each.outputs):
-        value.name = f"{prefix}{value.name}"
+        value.name = f"{node.outputs[0].name}/{value.name}"
     branch.outputs.clear()
     branch.remove(inner)
     graph.insert_before(node, inner)

@@ -50,21 +50,24 @@ def visible_writes(model: nn.Module, candidates: Iterable[Candidate], survey: Su
     if before is None:  # nothing can be shown, so every write stays
         return set(inplace)
 
-    unstable: set[tuple[Mode, int]] = set()
+    def differing(some: list[int]) -> set[tuple[Mode, int]] | None:
+        return _differing(before, _results(model, [inplace[i] for i in some], survey))
 
-    def unseen(some: list[int]) -> bool:
-        found = _results(model, [inplace[i] for i in some], survey)
-        differing = _differing(before, found)
-        return differing is not None and differing <= unstable
-
-    if unseen(list(inplace)):
+    together = differing(list(inplace))
+    if together == set():
         return set()
     # Before a search, which takes many runs: what differs from run to run by itself tells nothing,
     # as long as no output hangs on it. Else it could hide a write, and every write stays.
-    by_itself = _differing(before, _results(model, [], survey)) or set()
-    if not any(number < 0 for _, number in by_itself):
-        unstable |= by_itself
-    return _culprits(list(inplace), unseen)
+    unstable = differing([]) or set()
+    if any(number < 0 for _, number in unstable):
+        unstable = set()
+
+    def unseen(found: set[tuple[Mode, int]] | None) -> bool:
+        return found is not None and found <= unstable
+
+    if unseen(together):
+        return set()
+    return _among_guilty(list(inplace), lambda some: unseen(differing(some)))
 
 
 def _differing(before: Results, after: Results | None) -> set[tuple[Mode, int]] | None:
@@ -81,8 +84,11 @@ def _differing(before: Results, after: Results | None) -> set[tuple[Mode, int]] 
 
 def _culprits(suspects: list[T], innocent: Callable[[list[T]], bool]) -> set[T]:
     # All at once is the usual case, and one run; only a guilty party costs a search by halves.
-    if not suspects or innocent(suspects):
-        return set()
+    return set() if not suspects or innocent(suspects) else _among_guilty(suspects, innocent)
+
+
+def _among_guilty(suspects: list[T], innocent: Callable[[list[T]], bool]) -> set[T]:
+    """Search by halves those that are not innocent together."""
     if len(suspects) == 1:
         return set(suspects)
     half = len(suspects) // 2
