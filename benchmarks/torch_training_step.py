@@ -32,9 +32,12 @@ CONFIGS = {
     "both": ds.SurgeryConfig(),
 } | {
     name: ds.SurgeryConfig(conv=name, activation=None)
-    for name in ("scale", "dcd", "se", "condconv", "odconv")
+    for name in ("scale", "dcd", "se", "condconv")
 } | {
     f"relu-{name}": ds.SurgeryConfig(conv=None, activation=name) for name in ("shift-max", "se")
+} | {
+    f"odconv-k{k}": ds.SurgeryConfig(conv=ds.ODConvConfig(experts=k), activation=None)
+    for k in (1, 4)
 }  # fmt: skip
 Step = Callable[[], None]
 

@@ -31,7 +31,7 @@ from dynsurgeon.operators.constant import doubled_sigmoid
 from dynsurgeon.operators.contract import Shape, StaticConv
 from dynsurgeon.operators.execution import run_dynamic_convolution
 from dynsurgeon.operators.execution.mixing import mix
-from dynsurgeon.operators.execution.plain import one_kernel_a_sample, stacked
+from dynsurgeon.operators.execution.places import run_with_places
 from dynsurgeon.operators.mixture import KernelMixture
 from dynsurgeon.operators.scale import THETA_REACH
 from dynsurgeon.settings import ODConvConfig
@@ -100,32 +100,11 @@ class ODConv(KernelMixture):
 
     def _convolve(self, x: Tensor, pi: Tensor, places: Tensor) -> Tensor:
         """Convolve each sample with its own mixture, its places scaled."""
-        y = self._by_places(x, pi, places) if _is_free(x) else self._by_groups(x, pi, places)
+        y = run_with_places(x, pi, places, self.weight, self.geometry)
         if self.bias is None:
             return y
         biases = mix(pi, self.bias) if self.mixes else self.bias
         return y + biases.view(-1, self.out_channels, *[1] * self.geometry.spatial).to(y.dtype)
-
-    def _by_groups(self, x: Tensor, pi: Tensor, places: Tensor) -> Tensor:
-        """Fold the batch into the groups of one convolution."""
-        batch, kernel = len(x), self.weight.shape[1:]
-        mixed = mix(pi, self.weight.flatten(1)) if self.mixes else self.weight.flatten(1)
-        ones = [1] * (len(kernel) - self.geometry.spatial)
-        scale = places.view(batch, *ones, *kernel[-self.geometry.spatial :]).to(mixed.dtype)
-        kernels = (mixed.view(-1, *kernel) * scale).to(x.dtype)
-        return one_kernel_a_sample(x, kernels, None, self.geometry)
-
-    def _by_places(self, x: Tensor, pi: Tensor, places: Tensor) -> Tensor:
-        """Convolve once for each kernel and place: dear, but the same graph for every batch."""
-        count = places.shape[1]
-        masks = torch.eye(count, dtype=self.weight.dtype, device=x.device)
-        masks = masks.view(count, 1, 1, *self.kernel_size)
-        kernels = (self.weight.unsqueeze(1) * masks).flatten(0, 1)
-        shares = (pi.unsqueeze(2) * places.unsqueeze(1)).flatten(1)
-        # An empty first kernel makes the shares sum to 1, as the algorithms want it.
-        bank = torch.cat([torch.zeros_like(kernels[:1]), kernels])
-        shares = torch.cat([1 - shares.sum(1, keepdim=True), shares], 1)
-        return stacked(x, shares.to(x.dtype), bank, None, self.geometry)
 
     def signals(self, x: Tensor) -> Mapping[str, Tensor]:
         scales = {f"factors of {n.removeprefix('fc_')}": s for n, s in self._scales(x).items()}
@@ -161,8 +140,3 @@ class ODConv(KernelMixture):
         maps += self.weight[0].numel() if "fc_places" in layers else 0
         mixing = super().added_multiply_adds(taken, given) if self.mixes else 0
         return mixing + heads + maps
-
-
-def _is_free(x: Tensor) -> bool:
-    """Whether no groups can be made of the batch: it is empty, or free in a traced graph."""
-    return isinstance(x.shape[0], torch.SymInt) or x.shape[0] == 0

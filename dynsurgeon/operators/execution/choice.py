@@ -133,11 +133,12 @@ def choose(x: Tensor, pi: Tensor, weight: Tensor, geometry: ConvGeometry) -> Alg
     if is_exporting():
         return plain.stacked
     work = Workload(x, weight, geometry)
-    branches = LEAN if _lean_applies(work) and not needs_plain_operators(x, pi, weight) else PLAIN
+    branches = LEAN if lean_applies(work) and not needs_plain_operators(x, pi, weight) else PLAIN
     return next(branch.algorithm for branch in branches if branch.when(work))
 
 
-def _lean_applies(work: Workload) -> bool:
+def lean_applies(work: Workload) -> bool:
+    """Whether lean algorithms compute it: on a CPU, in float32 or float64, padded evenly."""
     measured = work.x.device.type == "cpu" and work.x.dtype in (torch.float32, torch.float64)
     same = work.x.dtype == work.weight.dtype
     return measured and same and work.batch > 0 and work.geometry.symmetric(work.weight.shape[3:])

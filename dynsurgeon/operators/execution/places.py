@@ -1,0 +1,67 @@
+"""A convolution where each sample mixes its kernel and scales the places of it: ODConv's.
+
+    y_n = sum_k pi_nk (a_n W_k) * x_n                    a_n: a factor for each place of the kernel
+
+Where the batch is free, each place of each kernel is a kernel of its own; where other plain
+operators are wanted, a kernel is made for each sample; else one of `places_lean` runs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dynsurgeon.operators.execution.choice import FEW_SAMPLES, LARGE_MAP, Workload, lean_applies
+from dynsurgeon.operators.execution.context import is_compiling, needs_plain_operators
+from dynsurgeon.operators.execution.places_function import (
+    PlacedAlgorithm,
+    PlacedOperands,
+    kernel_a_sample,
+)
+from dynsurgeon.operators.execution.places_lean import InKernels, InUnfoldedInput
+from dynsurgeon.operators.execution.plain import stacked
+from dynsurgeon.operators.geometry import ConvGeometry
+
+
+def run_with_places(
+    x: Tensor, pi: Tensor, places: Tensor, weight: Tensor, geometry: ConvGeometry
+) -> Tensor:
+    """Convolve each sample with its own mixture of kernels, their places scaled.
+
+    Args:
+        x: Input ``(N, C_in, *spatial)``.
+        pi: Attention ``(N, K)``, rows summing to 1.
+        places: Factors ``(N, S)``, one for each of the S places of a kernel.
+        weight: Bank ``(K, *kernel of the static convolution)``.
+        geometry: Stride, padding, dilation, groups.
+
+    Returns:
+        ``(N, C_out, *spatial)``, without a bias.
+    """
+    of = PlacedOperands(x, pi, places, weight, geometry)
+    if isinstance(x.shape[0], torch.SymInt) or x.shape[0] == 0:
+        return place_by_place(of)
+    work = Workload(x, weight, geometry)
+    plain = is_compiling() or needs_plain_operators(x, pi, places, weight)
+    if plain or not lean_applies(work):
+        return kernel_a_sample(of)
+    return _choose(work)(of)
+
+
+def place_by_place(of: PlacedOperands) -> Tensor:
+    """Convolve once for each kernel and place: dear, but the same graph for every batch."""
+    x, pi, places, weight, geometry = of
+    count = places.shape[1]
+    masks = torch.eye(count, dtype=weight.dtype, device=x.device)
+    masks = masks.view(count, 1, 1, *weight.shape[3:])
+    kernels = (weight.unsqueeze(1) * masks).flatten(0, 1)
+    shares = (pi.unsqueeze(2) * places.unsqueeze(1)).flatten(1)
+    # An empty first kernel makes the shares sum to 1, as the algorithms want it.
+    bank = torch.cat([torch.zeros_like(kernels[:1]), kernels])
+    shares = torch.cat([1 - shares.sum(1, keepdim=True), shares], 1)
+    return stacked(x, shares.to(x.dtype), bank, None, geometry)
+
+
+def _choose(work: Workload) -> PlacedAlgorithm:
+    small = work.out_places < LARGE_MAP and work.batch >= FEW_SAMPLES
+    return InUnfoldedInput() if small and work.dense_image else InKernels()
