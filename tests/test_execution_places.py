@@ -10,9 +10,20 @@ import torch
 from references import deviation
 from torch import Tensor, nn
 
-from dynsurgeon.operators.execution import folded, places_function
+from dynsurgeon.export.arbiter import mixed_up
+from dynsurgeon.operators.execution import (
+    Algorithm,
+    folded,
+    forced_algorithm,
+    grouped,
+    one_by_one,
+    places_export,
+    places_function,
+    stacked,
+)
 from dynsurgeon.operators.execution.algorithm import is_channels_last
 from dynsurgeon.operators.execution.places import place_by_place, run_with_places
+from dynsurgeon.operators.execution.places_export import one_kernel_in_a_graph
 from dynsurgeon.operators.execution.places_function import PlacedOperands, kernel_a_sample
 from dynsurgeon.operators.execution.places_lean import InKernels, InUnfoldedInput
 from dynsurgeon.operators.geometry import ConvGeometry
@@ -93,6 +104,40 @@ def test_images(run: str, static: str, experts: int) -> None:
 @pytest.mark.parametrize("run", [run for run in RUNS if run != "in the unfolded input"])
 def test_other_geometries(run: str, static: str) -> None:
     assert largest_deviation(RUNS[run], operands(OTHERS[static])) < TOLERANCE
+
+
+class InAGraph(nn.Module):
+    """One kernel as it is exported, its channels scaled too."""
+
+    def __init__(self, geometry: ConvGeometry) -> None:
+        super().__init__()
+        self.geometry = geometry
+
+    def forward(self, x: Tensor, channels: Tensor | None, places: Tensor, w: Tensor) -> Tensor:
+        return one_kernel_in_a_graph(x, channels, places, w, self.geometry)
+
+
+@pytest.mark.parametrize("scales_channels", [True, False])
+@pytest.mark.parametrize("largest", [0, 1000], ids=["in the kernel", "in the unfolded input"])
+@pytest.mark.parametrize("batch", ["one", "three", "free"])
+@pytest.mark.parametrize("static", [*IMAGES, *OTHERS])
+def test_one_kernel_in_a_graph(
+    static: str, batch: str, largest: int, scales_channels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places_export, "SMALL_MAP", largest)
+    of = operands((IMAGES | OTHERS)[static], experts=1, batch=1 if batch == "one" else 3)
+    channels = 1 + 0.5 * torch.randn(of.x.shape[:2], dtype=of.x.dtype) if scales_channels else None
+    run: Callable[..., Tensor] = InAGraph(of.geometry)
+    inputs = (of.x.detach(), channels, of.places.detach(), of.weight[0].detach())
+    if batch == "free":
+        free = {0: torch.export.Dim("batch")}
+        shapes = (free, None if channels is None else free, free, None)
+        run = torch.export.export(InAGraph(of.geometry), inputs, dynamic_shapes=shapes).module()
+        inputs = tuple(t if t is None else t[:2] for t in inputs[:3]) + inputs[3:]  # type: ignore
+        of = PlacedOperands(of.x[:2], of.pi[:2], of.places[:2], of.weight, of.geometry)
+        channels = None if channels is None else channels[:2]
+    scale = 1 if channels is None else channels.view(*channels.shape, *[1] * of.geometry.spatial)
+    assert deviation(run(*inputs), reference(of._replace(x=of.x * scale))) < TOLERANCE
 
 
 @pytest.mark.parametrize("experts", [2, 4])
@@ -193,6 +238,19 @@ def test_no_kernel_of_a_sample_is_kept() -> None:
         kept[name] = sum(sizes.values())
     kernels = 8 * 32 * 32 * 9 * of.x.element_size()
     assert kept["plain"] > kernels > 1.5 * max(kept["in kernels"], kept["in the unfolded input"])
+
+
+@pytest.mark.parametrize("experts", [1, 3])
+@pytest.mark.parametrize("algorithm", [grouped, stacked, one_by_one])
+def test_a_forced_algorithm_computes_places_as_kernels(algorithm: Algorithm, experts: int) -> None:
+    with forced_algorithm(algorithm):
+        assert largest_deviation(RUNS["as chosen"], operands(IMAGES["3x3"], experts)) < TOLERANCE
+
+
+def test_a_proof_can_mix_places_up() -> None:
+    of = operands(IMAGES["3x3"], experts=1)
+    with forced_algorithm(mixed_up):
+        assert deviation(run_with_places(*of), reference(of)) > 0.05
 
 
 def test_under_autocast_and_vmap_plain_operators_run(monkeypatch: pytest.MonkeyPatch) -> None:

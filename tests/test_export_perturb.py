@@ -14,13 +14,16 @@ from torch.nn.utils import parametrize
 from dynsurgeon.config import DynamicConvConfig
 from dynsurgeon.export.perturb import (
     ATTEMPTS,
+    _swing,
     perturbed_state,
     stable_perturbation,
 )
 from dynsurgeon.operators import DynamicConv2d, DynamicReLUB, DynamicReLUC, KernelAttention
 from dynsurgeon.operators.contract import is_dynamic
 from dynsurgeon.operators.execution import forced_algorithm, grouped, stacked
+from dynsurgeon.operators.odconv import ODConv
 from dynsurgeon.running.inputs import Inputs
+from dynsurgeon.settings import ODConvConfig
 
 
 def start_net() -> nn.Module:
@@ -265,3 +268,11 @@ def test_is_dynamic() -> None:
     assert is_dynamic(DynamicNet())
     assert is_dynamic(nn.Sequential(DynamicReLUB(3)))
     assert not is_dynamic(nn.Sequential(nn.Conv2d(3, 4, 3)))
+
+
+@pytest.mark.parametrize("space", [True, False])
+def test_one_kernel_with_factors_rounds_in_two_ways(space: bool) -> None:
+    layers = [ODConv(nn.Conv2d(4, 4, 3, padding=1), ODConvConfig(1, space=space)) for _ in range(3)]
+    net = nn.Sequential(*layers).eval()
+    state = perturbed_state(net, Inputs(X), torch.Generator().manual_seed(0))
+    assert _swing(net, state, [Inputs(X)]) > 0, "no choice of strength would see rounding"

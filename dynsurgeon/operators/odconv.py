@@ -30,8 +30,10 @@ from dynsurgeon.operators.attention import (
 from dynsurgeon.operators.constant import doubled_sigmoid
 from dynsurgeon.operators.contract import Shape, StaticConv
 from dynsurgeon.operators.execution import run_dynamic_convolution
+from dynsurgeon.operators.execution.context import is_exporting
 from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.execution.places import run_with_places
+from dynsurgeon.operators.execution.places_export import one_kernel_in_a_graph
 from dynsurgeon.operators.mixture import KernelMixture
 from dynsurgeon.operators.scale import THETA_REACH
 from dynsurgeon.settings import ODConvConfig
@@ -74,16 +76,33 @@ class ODConv(KernelMixture):
     def compute(self, x: Tensor) -> Tensor:
         pi = self.attention(x) if self.mixes else x.new_ones(x.shape[0], 1)
         scales = self._scales(x)
-        x = self.pad(scaled(x, scales["fc_channels"]) if "fc_channels" in scales else x)
-        places = scales.get("fc_places")
+        channels, places = scales.get("fc_channels"), scales.get("fc_places")
         if places is not None:
-            y = self._convolve(x, pi, places)
-        elif self.mixes:
-            y = run_dynamic_convolution(x, pi, self.weight, self.bias, self.geometry)
+            y = self._with_places(x, pi, channels, places)
         else:
-            bias = None if self.bias is None else self.bias[0]
-            y = self.geometry.convolve(x, self.weight[0], bias, self.geometry.groups)
+            y = self._without_places(x if channels is None else scaled(x, channels), pi)
         return scaled(y, scales["fc_filters"]) if "fc_filters" in scales else y
+
+    def _with_places(
+        self, x: Tensor, pi: Tensor, channels: Tensor | None, places: Tensor
+    ) -> Tensor:
+        if is_exporting() and not self.mixes:
+            x = self.pad(x)
+            y = one_kernel_in_a_graph(x, channels, places, self.weight[0], self.geometry)
+        else:
+            x = self.pad(x if channels is None else scaled(x, channels))
+            y = run_with_places(x, pi, places, self.weight, self.geometry)
+        if self.bias is None:
+            return y
+        biases = mix(pi, self.bias) if self.mixes else self.bias
+        return y + biases.view(-1, self.out_channels, *[1] * self.geometry.spatial).to(y.dtype)
+
+    def _without_places(self, x: Tensor, pi: Tensor) -> Tensor:
+        x = self.pad(x)
+        if self.mixes:
+            return run_dynamic_convolution(x, pi, self.weight, self.bias, self.geometry)
+        bias = None if self.bias is None else self.bias[0]
+        return self.geometry.convolve(x, self.weight[0], bias, self.geometry.groups)
 
     def _scales(self, x: Tensor) -> dict[str, Tensor]:
         """Return each factor ``(N, …)`` that there is, by its layer."""
@@ -98,13 +117,9 @@ class ODConv(KernelMixture):
             if isinstance(layer, nn.Linear):
                 yield name, layer
 
-    def _convolve(self, x: Tensor, pi: Tensor, places: Tensor) -> Tensor:
-        """Convolve each sample with its own mixture, its places scaled."""
-        y = run_with_places(x, pi, places, self.weight, self.geometry)
-        if self.bias is None:
-            return y
-        biases = mix(pi, self.bias) if self.mixes else self.bias
-        return y + biases.view(-1, self.out_channels, *[1] * self.geometry.spatial).to(y.dtype)
+    @property
+    def sample_kernels(self) -> bool:
+        return self.mixes or self.fc_places is not None
 
     def signals(self, x: Tensor) -> Mapping[str, Tensor]:
         scales = {f"factors of {n.removeprefix('fc_')}": s for n, s in self._scales(x).items()}

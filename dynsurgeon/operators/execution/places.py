@@ -11,8 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dynsurgeon.operators.execution.algorithm import Algorithm
 from dynsurgeon.operators.execution.choice import FEW_SAMPLES, LARGE_MAP, Workload, lean_applies
-from dynsurgeon.operators.execution.context import is_compiling, needs_plain_operators
+from dynsurgeon.operators.execution.context import (
+    is_compiling,
+    is_exporting,
+    needs_plain_operators,
+)
+from dynsurgeon.operators.execution.convolve import forced_algorithm
 from dynsurgeon.operators.execution.places_function import (
     PlacedAlgorithm,
     PlacedOperands,
@@ -41,6 +47,8 @@ def run_with_places(
     of = PlacedOperands(x, pi, places, weight, geometry)
     if isinstance(x.shape[0], torch.SymInt) or x.shape[0] == 0:
         return place_by_place(of)
+    if (forced := forced_algorithm.get()) is not None and not is_exporting():
+        return place_by_place(of, forced)
     work = Workload(x, weight, geometry)
     plain = is_compiling() or needs_plain_operators(x, pi, places, weight)
     if plain or not lean_applies(work):
@@ -48,8 +56,11 @@ def run_with_places(
     return _choose(work)(of)
 
 
-def place_by_place(of: PlacedOperands) -> Tensor:
-    """Convolve once for each kernel and place: dear, but the same graph for every batch."""
+def place_by_place(of: PlacedOperands, algorithm: Algorithm = stacked) -> Tensor:
+    """Run a dynamic convolution with a kernel for each place of each kernel.
+
+    It is dear, but with *stacked* the same graph for every batch, and any algorithm can compute it.
+    """
     x, pi, places, weight, geometry = of
     count = places.shape[1]
     masks = torch.eye(count, dtype=weight.dtype, device=x.device)
@@ -59,7 +70,7 @@ def place_by_place(of: PlacedOperands) -> Tensor:
     # An empty first kernel makes the shares sum to 1, as the algorithms want it.
     bank = torch.cat([torch.zeros_like(kernels[:1]), kernels])
     shares = torch.cat([1 - shares.sum(1, keepdim=True), shares], 1)
-    return stacked(x, shares.to(x.dtype), bank, None, geometry)
+    return algorithm(x, shares.to(x.dtype), bank, None, geometry)
 
 
 def _choose(work: Workload) -> PlacedAlgorithm:

@@ -66,8 +66,10 @@ def kernel_a_sample(of: PlacedOperands) -> Tensor:
     x, pi, places, weight, geometry = of
     bank = weight.flatten(1)
     mixed = mix(pi, bank) if len(bank) > 1 else bank
-    kernels = mixed.view(-1, *weight.shape[1:]) * factors(places, weight).to(mixed.dtype)
-    return one_kernel_a_sample(x, kernels.to(x.dtype), None, geometry)
+    # In runs as long as a filter: runtimes multiply each run by itself, and a place is short.
+    runs = places.repeat(1, weight.shape[2]).unsqueeze(1).to(mixed.dtype)
+    kernels = mixed.view(len(mixed), weight.shape[1], -1) * runs
+    return one_kernel_a_sample(x, kernels.view(-1, *weight.shape[1:]).to(x.dtype), None, geometry)
 
 
 def factors(places: Tensor, weight: Tensor) -> Tensor:
