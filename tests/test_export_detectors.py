@@ -162,6 +162,10 @@ def test_its_boxes_are_compared_in_other_runtimes(
     monkeypatch.setitem(RUNTIMES, "fake", fake("phantom"))
     with pytest.raises(ParityError, match=r"0 of 1 boxes matched.* at high threshold, image 1"):
         ds.export_onnx(dynamic, tmp_path / "no.onnx", (images(),), runtimes=["fake"])
+    (proof,) = ds.verify_onnx(dynamic, exported.path, (images(),), runtimes=["fake"]).runtimes
+    assert [c.name for c in proof.checks if not c.passed] == [
+        "high threshold, image 1", "high threshold, image 2"
+    ]  # fmt: skip
     monkeypatch.setitem(RUNTIMES, "fake", fake("refuse"))
     with pytest.raises(RuntimeRefusalError, match=r"no rule for Scan.*; try target 'openvino'$"):
         ds.verify_onnx(dynamic, exported.path, (images(),), runtimes=["fake"])

@@ -35,9 +35,9 @@ from dynsurgeon.training.finetune.rates import rate_factor
 
 KEY = (
     "network", "variant", "lr", "seed", "epochs", "batch", "train_images", "per_class", "optimizer",
-    "adapt",
+    "adapt", "anew",
 )  # fmt: skip
-OLDER = {"optimizer": "sgd", "adapt": 0}
+OLDER = {"optimizer": "sgd", "adapt": 0, "anew": False}
 """What rows without a key were run with."""
 
 ADAPT_RATE = 0.1
@@ -85,7 +85,7 @@ def run(
     made = make_variant(model, variant, samples, lr, steps, seed)
     made.model.to(memory_format=torch.channels_last)
     try:
-        training = fit(made, photos.train, options, 1000 + seed, options.epochs)
+        training = fit(made, photos, options, 1000 + seed, options.epochs)
     except FloatingPointError:
         return {"test": None, "train": None, "seconds": time.process_time() - start}
     lagging = score(made.model, photos.test) if options.lagging else None
@@ -110,7 +110,7 @@ def starting_network(photos: Photos, options: argparse.Namespace, seed: int) -> 
         steps = options.adapt * (len(photos.train[0]) // options.batch)
         made = make_variant(model, VARIANTS["static"], [], ADAPT_RATE, steps, seed)
         made.model.to(memory_format=torch.channels_last)
-        fit(made, photos.train, options, 2000 + seed, options.adapt)
+        fit(made, photos, options, 2000 + seed, options.adapt)
         fit_statistics(made.model, photos)
         print("adapted", seed, score(made.model, photos.test), flush=True)
         path.parent.mkdir(exist_ok=True)
@@ -125,7 +125,7 @@ def fit_statistics(model: nn.Module, photos: Photos) -> None:
     ds.update_batch_norm(model, [prepare(part) for part in statistics], samples=None)
 
 
-def fit(made: Made, samples: Samples, options: argparse.Namespace, seed: int, epochs: int) -> float:
+def fit(made: Made, photos: Photos, options: argparse.Namespace, seed: int, epochs: int) -> float:
     """Train with a cosine to 0; return the last epoch's accuracy in percent.
 
     Half of the first epoch warms up, at most a quarter of all steps.
@@ -133,7 +133,7 @@ def fit(made: Made, samples: Samples, options: argparse.Namespace, seed: int, ep
     optimizer = OPTIMIZERS[options.optimizer](made.groups)
     made.prepare(optimizer)
     base = [group["lr"] for group in optimizer.param_groups]
-    each = len(samples[0]) // options.batch
+    each = len(photos.train[0]) // options.batch
     steps, step = epochs * each, 0
     warmup = min(each // 2, steps // 4)
     generator = torch.Generator().manual_seed(seed)
@@ -141,7 +141,7 @@ def fit(made: Made, samples: Samples, options: argparse.Namespace, seed: int, ep
     for _ in range(epochs):
         made.model.train()
         right = 0
-        for images, labels in training_batches(samples, options.draw, options.batch, generator):
+        for images, labels in training_batches(photos, options.draw, options.batch, generator):
             factor = rate_factor(step, steps, warmup)
             for rate, group in zip(base, optimizer.param_groups, strict=True):
                 group["lr"] = rate * factor
@@ -180,7 +180,8 @@ def _photos(options: argparse.Namespace, seed: int) -> Photos:
 
 def _key(options: argparse.Namespace, variant: str, lr: float, seed: int) -> dict[str, Any]:
     values = (options.network, variant, lr, seed, options.epochs, options.batch,
-              options.train, options.per_class, options.optimizer, options.adapt)  # fmt: skip
+              options.train, options.per_class, options.optimizer, options.adapt,
+              options.anew)  # fmt: skip
     return dict(zip(KEY, values, strict=True))
 
 
@@ -206,6 +207,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--optimizer", choices=tuple(OPTIMIZERS), default="sgd")
     parser.add_argument("--mirror", action="store_true")
     parser.add_argument("--corrupt", action="store_true", help="each image in one of six ways")
+    parser.add_argument("--anew", action="store_true", help="corrupt anew in each epoch")
     parser.add_argument(
         "--lagging", action="store_true", help="test with the statistics that training left, too"
     )
@@ -214,7 +216,7 @@ def parse() -> argparse.Namespace:
     options = parser.parse_args()
     options.draw = Draw(
         options.train, options.per_class, options.test, options.shift, options.mirror,
-        options.corrupt,
+        options.corrupt, options.anew,
     )  # fmt: skip
     return options
 

@@ -22,10 +22,11 @@ Samples = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Photos:
-    """What to train on, and what to test on."""
+    """What to train on, and what to test on; the training images before corruption, if anew."""
 
     train: Samples
     test: Samples
+    clean: Tensor | None = None
 
     @property
     def classes(self) -> int:
@@ -44,6 +45,7 @@ class Draw:
         shift: Most pixels that a training image is shifted by, either way.
         mirror: Whether half of the training images are mirrored.
         corrupt: Whether each image, for training and for testing, is corrupted in one way.
+        anew: Whether a training image is corrupted in another way each time that it is shown.
     """
 
     train: int | None
@@ -52,6 +54,7 @@ class Draw:
     shift: int
     mirror: bool
     corrupt: bool = False
+    anew: bool = False
 
 
 def load_photos(folder: Path, size: int, draw: Draw, seed: int) -> Photos:
@@ -67,9 +70,10 @@ def load_photos(folder: Path, size: int, draw: Draw, seed: int) -> Photos:
     if draw.per_class is not None:
         training = _some_of_each(training, draw.per_class)
     parts = [_read(training[: draw.train], size), _read(testing, size)]
+    clean = parts[0][0] if draw.anew else None
     if draw.corrupt:
         parts = [(_corrupted(x, 2 * seed + i), y) for i, (x, y) in enumerate(parts)]
-    return Photos(*parts)
+    return Photos(*parts, clean=clean)
 
 
 def prepare(images: Tensor) -> Tensor:
@@ -80,10 +84,10 @@ def prepare(images: Tensor) -> Tensor:
 
 
 def training_batches(
-    samples: Samples, draw: Draw, batch: int, generator: torch.Generator
+    photos: Photos, draw: Draw, batch: int, generator: torch.Generator
 ) -> Iterator[Samples]:
     """Yield the training images once in random order, shifted and mirrored as `draw` says."""
-    x, y = samples
+    x, y = photos.train if photos.clean is None else (photos.clean, photos.train[1])
     for index in torch.randperm(len(x), generator=generator)[: len(x) // batch * batch].split(
         batch
     ):
@@ -91,6 +95,8 @@ def training_batches(
         if draw.mirror:
             flipped = torch.rand(batch, generator=generator) < 0.5
             images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
+        if draw.anew:
+            images = _corrupted(images, int(torch.randint(2**31, (), generator=generator)))
         yield prepare(images), y[index]
 
 

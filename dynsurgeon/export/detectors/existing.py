@@ -12,7 +12,13 @@ from torch import nn
 
 from dynsurgeon.deploy.facts import FORM_KEY, TARGET_KEY
 from dynsurgeon.errors import ExportError, StorageError
-from dynsurgeon.export.detectors.job import BACKBONE, finds_little, lowered, make_images
+from dynsurgeon.export.detectors.job import (
+    BACKBONE,
+    finding_nothing,
+    finds_little,
+    lowered,
+    make_images,
+)
 from dynsurgeon.export.detectors.one_image import THRESHOLD, Detector, one_image
 from dynsurgeon.export.detectors.trial import DetectorTrial
 from dynsurgeon.export.elsewhere import prove_in
@@ -59,6 +65,7 @@ def verify_detector(
             if finds_little(detector, cases):
                 low = lowered(detector, cases, path, Path(folder))
                 trials += [] if low is None else [low]
+            trials.append(finding_nothing(path, Path(folder)))
             checks = [check for trial in trials for check in trial.run(detector, cases)]
         except ExportError as error:
             raise StorageError(f"{path} is damaged or of another model: {error}") from error

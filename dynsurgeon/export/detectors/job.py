@@ -48,7 +48,7 @@ LOW, PERTURBED = "low threshold, ", "perturbed, low threshold, "
 NOTHING = "high threshold, "
 
 ABOVE_ALL = 2.0
-"""A threshold that no score reaches: where nothing is found, a runtime must not find a box."""
+"""A threshold that no score reaches."""
 
 Names = tuple[Sequence[str] | None, Sequence[str] | None]
 
@@ -128,7 +128,7 @@ class DetectorJob:
             result = replace(result, checks=(*result.checks, *checks))
             check_boxes(result, checks)
         _check_compared(checks, self.detector)
-        nothing = at_threshold(NOTHING, staged, folder, torch.tensor(ABOVE_ALL))
+        nothing = finding_nothing(staged, folder)
         check_boxes(result, nothing.run(self.detector, self.job.cases))
         trials.append(nothing)
         for runtime in runtimes:
@@ -168,6 +168,14 @@ def lowered(
     """Write a file into `folder` again, with a threshold at which it finds something, if any."""
     state = fitted_threshold(detector, {}, cases)
     return None if state is None else at_threshold(LOW, path, folder, state[THRESHOLD])
+
+
+def finding_nothing(path: Path, folder: Path) -> DetectorTrial:
+    """Write a file into `folder` again, with a threshold that no score reaches.
+
+    Runtimes have found a box of garbage where torch finds none.
+    """
+    return at_threshold(NOTHING, path, folder, torch.tensor(ABOVE_ALL))
 
 
 def at_threshold(prefix: str, path: Path, folder: Path, threshold: Tensor) -> DetectorTrial:
