@@ -22,7 +22,7 @@ from dynsurgeon.operators.execution import (
     stacked,
 )
 from dynsurgeon.operators.execution.algorithm import is_channels_last
-from dynsurgeon.operators.execution.places import place_by_place, run_with_places
+from dynsurgeon.operators.execution.places import place_by_place, run_with_places, unfolded
 from dynsurgeon.operators.execution.places_export import one_kernel_in_a_graph
 from dynsurgeon.operators.execution.places_function import PlacedOperands, kernel_a_sample
 from dynsurgeon.operators.execution.places_lean import InKernels, InUnfoldedInput
@@ -35,6 +35,7 @@ RUNS: dict[str, Run] = {
     **LEAN,
     "a kernel a sample": kernel_a_sample,
     "place by place": place_by_place,
+    "unfolded": unfolded,
     "as chosen": lambda of: run_with_places(*of),
 }
 IMAGES: dict[str, nn.modules.conv._ConvNd] = {
@@ -49,6 +50,8 @@ OTHERS: dict[str, nn.modules.conv._ConvNd] = {
     "3d": nn.Conv3d(2, 3, 2, stride=2),
     "transposed": nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1),
 }
+
+UNEVEN = {"padded unevenly": nn.Conv2d(2, 60, 2, padding="same")}
 
 
 def operands(static: nn.modules.conv._ConvNd, experts: int = 3, batch: int = 5) -> PlacedOperands:
@@ -101,9 +104,14 @@ def test_images(run: str, static: str, experts: int) -> None:
 
 
 @pytest.mark.parametrize("static", OTHERS)
-@pytest.mark.parametrize("run", [run for run in RUNS if run != "in the unfolded input"])
+@pytest.mark.parametrize("run", [run for run in RUNS if "unfolded" not in run])
 def test_other_geometries(run: str, static: str) -> None:
     assert largest_deviation(RUNS[run], operands(OTHERS[static])) < TOLERANCE
+
+
+@pytest.mark.parametrize("run", ["a kernel a sample", "place by place", "as chosen"])
+def test_more_zeros_after_than_before(run: str) -> None:
+    assert largest_deviation(RUNS[run], operands(UNEVEN["padded unevenly"])) < TOLERANCE
 
 
 class InAGraph(nn.Module):
@@ -120,12 +128,12 @@ class InAGraph(nn.Module):
 @pytest.mark.parametrize("scales_channels", [True, False])
 @pytest.mark.parametrize("largest", [0, 1000], ids=["in the kernel", "in the unfolded input"])
 @pytest.mark.parametrize("batch", ["one", "three", "free"])
-@pytest.mark.parametrize("static", [*IMAGES, *OTHERS])
+@pytest.mark.parametrize("static", [*IMAGES, *OTHERS, *UNEVEN])
 def test_one_kernel_in_a_graph(
     static: str, batch: str, largest: int, scales_channels: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(places_export, "SMALL_MAP", largest)
-    of = operands((IMAGES | OTHERS)[static], experts=1, batch=1 if batch == "one" else 3)
+    of = operands((IMAGES | OTHERS | UNEVEN)[static], experts=1, batch=1 if batch == "one" else 3)
     channels = 1 + 0.5 * torch.randn(of.x.shape[:2], dtype=of.x.dtype) if scales_channels else None
     run: Callable[..., Tensor] = InAGraph(of.geometry)
     inputs = (of.x.detach(), channels, of.places.detach(), of.weight[0].detach())

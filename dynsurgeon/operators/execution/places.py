@@ -3,7 +3,8 @@
     y_n = sum_k pi_nk (a_n W_k) * x_n                    a_n: a factor for each place of the kernel
 
 Where the batch is free, each place of each kernel is a kernel of its own; where other plain
-operators are wanted, a kernel is made for each sample; else one of `places_lean` runs.
+operators are wanted, a kernel is made for each sample, or the factors go into the unfolded input;
+else one of `places_lean` runs.
 """
 
 from __future__ import annotations
@@ -13,18 +14,25 @@ from torch import Tensor
 
 from dynsurgeon.operators.execution.algorithm import Algorithm
 from dynsurgeon.operators.execution.choice import FEW_SAMPLES, LARGE_MAP, Workload, lean_applies
+from dynsurgeon.operators.execution.columns import unfold
 from dynsurgeon.operators.execution.context import (
     is_compiling,
     is_exporting,
     needs_plain_operators,
 )
-from dynsurgeon.operators.execution.convolve import forced_algorithm
+from dynsurgeon.operators.execution.convolve import forced_algorithm, run_dynamic_convolution
 from dynsurgeon.operators.execution.places_function import (
     PlacedAlgorithm,
     PlacedOperands,
     kernel_a_sample,
 )
-from dynsurgeon.operators.execution.places_lean import InKernels, InUnfoldedInput
+from dynsurgeon.operators.execution.places_lean import (
+    POINTWISE,
+    InKernels,
+    InUnfoldedInput,
+    flat_kernels,
+    scaled_columns,
+)
 from dynsurgeon.operators.execution.plain import stacked
 from dynsurgeon.operators.geometry import ConvGeometry
 
@@ -50,10 +58,20 @@ def run_with_places(
     if (forced := forced_algorithm.get()) is not None and not is_exporting():
         return place_by_place(of, forced)
     work = Workload(x, weight, geometry)
-    plain = is_compiling() or needs_plain_operators(x, pi, places, weight)
-    if plain or not lean_applies(work):
-        return kernel_a_sample(of)
+    if is_compiling() or needs_plain_operators(x, pi, places, weight) or not lean_applies(work):
+        return unfolded(of) if _unfolds_to_less(work) else kernel_a_sample(of)
     return _choose(work)(of)
+
+
+def unfolded(of: PlacedOperands) -> Tensor:
+    """Scale the unfolded input by plain operators, of an image without groups.
+
+    It takes less memory than a kernel for each sample where there are more filters than places.
+    """
+    x, pi, places, weight, geometry = of
+    columns = scaled_columns(unfold(x, weight, geometry), places)
+    y = run_dynamic_convolution(columns, pi, flat_kernels(weight), None, POINTWISE)
+    return y.reshape(len(x), -1, *geometry.out_sizes(x, weight))
 
 
 def place_by_place(of: PlacedOperands, algorithm: Algorithm = stacked) -> Tensor:
@@ -71,6 +89,12 @@ def place_by_place(of: PlacedOperands, algorithm: Algorithm = stacked) -> Tensor
     bank = torch.cat([torch.zeros_like(kernels[:1]), kernels])
     shares = torch.cat([1 - shares.sum(1, keepdim=True), shares], 1)
     return algorithm(x, shares.to(x.dtype), bank, None, geometry)
+
+
+def _unfolds_to_less(work: Workload) -> bool:
+    # A graph that is exported needs the bank as it is.
+    possible = work.dense_image and work.geometry.symmetric(work.weight.shape[3:])
+    return possible and work.out_places < work.weight.shape[1] and not is_exporting()
 
 
 def _choose(work: Workload) -> PlacedAlgorithm:

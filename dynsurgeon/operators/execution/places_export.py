@@ -82,6 +82,8 @@ def _scaled_kernel(factors: Tensor, weight: Tensor, geometry: ConvGeometry) -> T
 
 def _unfolds_small(x: Tensor, weight: Tensor, geometry: ConvGeometry) -> bool:
     """Whether the unfolded input is small beside the kernel, as it never is to a depthwise one."""
+    if not geometry.symmetric(weight.shape[2:]):
+        return False
     sizes = geometry.out_sizes(x, weight)
     known = not any(isinstance(size, torch.SymInt) for size in sizes)
     return known and weight.shape[1] > 1 and math.prod(sizes) <= SMALL_MAP

@@ -81,8 +81,8 @@ class InUnfoldedInput(PlacedAlgorithm):
 
     def convolve(self, of: PlacedOperands) -> tuple[Tensor, Tensor | None]:
         """Unfold, scale, and convolve with 1x1 kernels."""
-        columns = _scaled(unfold(of.x, of.weight, of.geometry), of.places)
-        y, kept = _algorithm(of).convolve(columns, of.pi, _flat(of.weight), POINTWISE)
+        columns = scaled_columns(unfold(of.x, of.weight, of.geometry), of.places)
+        y, kept = _algorithm(of).convolve(columns, of.pi, flat_kernels(of.weight), POINTWISE)
         return y.reshape(len(y), -1, *of.geometry.out_sizes(of.x, of.weight)), kept
 
     def gradients(
@@ -92,7 +92,7 @@ class InUnfoldedInput(PlacedAlgorithm):
         x, pi, places, weight, geometry = of
         columns = unfold(x, weight, geometry)
         inner = Needs(needs.x or needs.places, needs.pi, needs.weight)
-        operands = Operands(_scaled(columns, places), pi, _flat(weight), POINTWISE)
+        operands = Operands(scaled_columns(columns, places), pi, flat_kernels(weight), POINTWISE)
         by_columns, for_pi, for_weight = _algorithm(of).gradients(
             grad.flatten(2).unsqueeze(3), operands, kept, inner
         )
@@ -103,7 +103,7 @@ class InUnfoldedInput(PlacedAlgorithm):
                 for_places = (by_columns * columns.view_as(by_columns)).sum((1, 3))
             if needs.x:
                 for_x = refold(
-                    _scaled(by_columns.flatten(1, 2), places)[..., 0], x, weight, geometry
+                    scaled_columns(by_columns.flatten(1, 2), places)[..., 0], x, weight, geometry
                 )
         return PlacedGradients(
             for_x, for_pi, for_places, None if for_weight is None else for_weight.view_as(weight)
@@ -126,13 +126,14 @@ def _fold(x: Tensor) -> Tensor:
     return x.reshape(1, -1, *x.shape[2:])
 
 
-def _scaled(columns: Tensor, places: Tensor) -> Tensor:
+def scaled_columns(columns: Tensor, places: Tensor) -> Tensor:
     """Multiply columns ``(N, C * S, places)`` to an input ``(N, C * S, places, 1)``."""
     by_place = columns.view(len(columns), -1, places.shape[1], columns.shape[2])
-    return (by_place * places.view(len(places), 1, -1, 1)).view(*columns.shape, 1)
+    by_place = by_place * places.view(len(places), 1, -1, 1).to(columns.dtype)
+    return by_place.view(*columns.shape, 1)
 
 
-def _flat(weight: Tensor) -> Tensor:
+def flat_kernels(weight: Tensor) -> Tensor:
     """Return the bank as kernels of 1x1 ``(K, C_out, C * S, 1, 1)``."""
     return weight.reshape(*weight.shape[:2], -1, 1, 1)
 
