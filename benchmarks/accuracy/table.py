@@ -76,7 +76,7 @@ def ablation_table(rows: list[dict[str, Any]]) -> list[str]:
         if name == "static" or not runs.keys() & found["static"].keys():
             continue
         test, train = (mean(run[k] for run in runs.values()) for k in ("test", "train"))
-        gains = [f"{mean(differences(found, name, k)):+.2f}" for k in ("test", "train")]
+        gains = [spread(differences(found, name, k), "+") for k in ("test", "train")]
         lines.append(f"| `{name}` | {len(runs)} | {test:.2f} | {train:.2f} | {' | '.join(gains)} |")
     return lines
 
@@ -115,16 +115,17 @@ def photo_table(rows: list[dict[str, Any]]) -> list[str]:
     """Networks on photographs at each rate, with the gain over the same static network's best."""
     tasks: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        key = ("per_class", "train_images", "epochs", "optimizer", "adapt")
+        key = ("per_class", "train_images", "epochs", "optimizer", "adapt", "anew")
         tasks[tuple((OLDER | row)[name] for name in key)].append(row)
     head = ["images", "network", "rate", "seeds", "test %", "by momentum", "training %"]
     head.append("over the static one at its best rate")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for (per_class, count, epochs, optimizer, adapt), task in tasks.items():
+    for (per_class, count, epochs, optimizer, adapt, anew), task in tasks.items():
         images = f"{per_class} a class" if per_class else f"{count}"
         images += f", {epochs} epoch{'s' if epochs > 1 else ''}"
         images += "" if optimizer == "sgd" else f", {optimizer}"
         images += f", after {adapt} as a static network" if adapt else ""
+        images += ", corrupted anew in each" if anew else ""
         best = _best_static(task)
         first = next(iter(best.values()), {"network": None, "lr": None})
         base, rate = (first["network"], "static"), first["lr"]
@@ -146,11 +147,12 @@ def worth_table(rows: list[dict[str, Any]], results: str) -> list[str]:
     """Each network's gain over the static one at one rate, beside its latency, the dearest last.
 
     Args:
-        rows: Runs with 1,024 training images at the rate 0.03.
+        rows: Runs; those of two epochs with 1,024 training images and SGD at the rate 0.03 count.
         results: Name of the runs; the latencies have it too.
     """
     times = read_rows(HERE / "results" / f"{results.replace('photos', 'latency')}.jsonl")
-    task = [r for r in rows if r["train_images"] == 1024 and r["lr"] == 0.03 and r["test"]]
+    wanted = {"train_images": 1024, "lr": 0.03, "epochs": 2, "optimizer": "sgd", "adapt": 0}
+    task = [r for r in rows if r["test"] and wanted.items() <= (OLDER | r).items()]
     best = {r["seed"]: r for r in task if (r["network"], r["variant"]) == ("lite0", "static")}
     lines = ["| network | latency | gain | seeds |", "|---|---|---|---|"]
     for row in sorted(times, key=lambda row: float(row["ratio"])):
