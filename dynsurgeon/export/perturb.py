@@ -177,7 +177,7 @@ def _hidden_layers(model: nn.Module) -> list[nn.Module]:
 
 def _note_length(lengths: dict[nn.Module, float], layer: nn.Module, _: Any, hidden: Tensor) -> None:
     length = torch.relu(hidden).float().square().sum(1).mean().sqrt()
-    lengths[layer] = max(float(length), LEAST_LENGTH)
+    lengths[layer] = max(float(length.detach()), LEAST_LENGTH)
 
 
 def _fit_norm(damping: float, norm: nn.Module, args: tuple[Tensor, ...]) -> None:

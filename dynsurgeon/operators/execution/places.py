@@ -58,7 +58,7 @@ def run_with_places(
     if (forced := forced_algorithm.get()) is not None and not is_exporting():
         return place_by_place(of, forced)
     work = Workload(x, weight, geometry)
-    if is_compiling() or needs_plain_operators(x, pi, places, weight) or not lean_applies(work):
+    if not lean_applies(work) or is_compiling() or needs_plain_operators(x, pi, places, weight):
         return unfolded(of) if _unfolds_to_less(work) else kernel_a_sample(of)
     return _choose(work)(of)
 
