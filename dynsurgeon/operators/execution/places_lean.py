@@ -49,31 +49,21 @@ class InKernels(PlacedAlgorithm):
         self, grad: Tensor, of: PlacedOperands, kept: Tensor | None, needs: PlacedNeeds
     ) -> PlacedGradients:
         """Differentiate each of these convolutions; from the kernels to factors, bank and pi."""
-        x, pi, places, weight, geometry = of
-        bank = weight.flatten(1)
-        found = [torch.zeros_like(each) if needed else None
-                 for each, needed in zip((x, pi, places, bank), needs, strict=True)]  # fmt: skip
-        for_x, for_pi, for_places, for_bank = found
+        found = PlacedGradients(*(
+            torch.zeros_like(each, memory_format=torch.contiguous_format) if needed else None
+            for each, needed in zip(of[:4], needs, strict=True)
+        ))  # fmt: skip
         for part, mixed, kernels in _chunks(of):
-            by_x, by_kernels = geometry.convolve_backward(
-                _fold(grad[part]), _fold(x[part]), kernels.flatten(0, 1),
-                len(kernels) * geometry.groups, needs.x, any(needs[1:]),
+            x = of.x[part]
+            by_x, by_kernels = of.geometry.convolve_backward(
+                _fold(grad[part]), _fold(x), kernels.flatten(0, 1),
+                len(kernels) * of.geometry.groups, needs.x, any(needs[1:]),
             )  # fmt: skip
-            if for_x is not None and by_x is not None:
-                for_x[part] = by_x.view(x[part].shape)
-            if by_kernels is None:
-                continue
-            by_kernels = by_kernels.view(mixed.shape)
-            if for_places is not None:
-                for_places[part] = (by_kernels * mixed).sum((1, 2)).flatten(1)
-            by_mixed = (by_kernels * factors(places[part], weight)).flatten(1)
-            if for_pi is not None:
-                for_pi[part] = by_mixed @ bank.t()
-            if for_bank is not None:
-                for_bank.addmm_(pi[part].t(), by_mixed)
-        return PlacedGradients(
-            for_x, for_pi, for_places, None if for_bank is None else for_bank.view(weight.shape)
-        )
+            if found.x is not None and by_x is not None:
+                found.x[part] = by_x.view(x.shape)
+            if by_kernels is not None:
+                _unscale(by_kernels.view(mixed.shape), mixed, part, of, found)
+        return found
 
 
 class InUnfoldedInput(PlacedAlgorithm):
@@ -120,6 +110,19 @@ def _chunks(of: PlacedOperands) -> Iterator[tuple[slice, Tensor, Tensor]]:
         mixed, kernels = buffers[:, : part.stop - start]
         mix(of.pi[part], bank, out=mixed.flatten(1))
         yield part, mixed, torch.mul(mixed, factors(of.places[part], of.weight), out=kernels)
+
+
+def _unscale(
+    by_kernels: Tensor, mixed: Tensor, part: slice, of: PlacedOperands, found: PlacedGradients
+) -> None:
+    """Go from the gradient of some samples' kernels to those of factors, attention and bank."""
+    if found.places is not None:
+        found.places[part] = (by_kernels * mixed).sum((1, 2)).flatten(1)
+    by_mixed = (by_kernels * factors(of.places[part], of.weight)).flatten(1)
+    if found.pi is not None:
+        found.pi[part] = by_mixed @ of.weight.flatten(1).t()
+    if found.weight is not None:
+        found.weight.view(len(of.weight), -1).addmm_(of.pi[part].t(), by_mixed)
 
 
 def _fold(x: Tensor) -> Tensor:
