@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from torch import nn
@@ -16,31 +15,21 @@ import dynsurgeon as ds
 ODCONV = ds.SurgeryConfig(conv=ds.ODConvConfig(experts=1), activation=None, skip_stem=False)
 
 
-def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """Yield a graph and the bodies in it."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from graphs(attribute.g)
-
-
-def nodes(path: Path) -> list[onnx.NodeProto]:
-    return [node for graph in graphs(onnx.load(path).graph) for node in graph.node]
+def nodes(path: Path) -> list[ir.Node]:
+    """Return the nodes of a file, those of bodies too."""
+    return list(ir.load(path).graph.all_nodes())
 
 
 def computed_kernels(path: Path) -> int:
     """Count convolutions whose kernel depends on an input."""
-    found = nodes(path)
-    givers = {output: node for node in found for output in node.output}
-    fixed = {each.name for graph in graphs(onnx.load(path).graph) for each in graph.initializer}
 
-    def is_fixed(name: str) -> bool:
-        if name in fixed or not name:
+    def is_fixed(value: ir.Value | None) -> bool:
+        if value is None or value.is_initializer():
             return True
-        return name in givers and all(map(is_fixed, givers[name].input))
+        node = value.producer()
+        return node is not None and all(map(is_fixed, node.inputs))
 
-    return sum(node.op_type == "Conv" and not is_fixed(node.input[1]) for node in found)
+    return sum(n.op_type == "Conv" and not is_fixed(n.inputs[1]) for n in nodes(path))
 
 
 @pytest.mark.parametrize(

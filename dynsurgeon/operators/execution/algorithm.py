@@ -67,9 +67,7 @@ class LeanAlgorithm(ABC):
     ) -> tuple[Tensor, Tensor | None]:
         """Return what `convolve` returns, the output in the memory format of `x` and no view."""
         y, kept = self.convolve(x, pi, weight, geometry)
-        # Most algorithms shape what they computed by a view. If autograd saw one in the output, it
-        # would refuse every write into it: an in-place activation's, or that of `+=`.
-        return y.contiguous(memory_format=layout_of(x)).detach(), kept
+        return as_output(y, x), kept
 
     def kept_channels(self, weight: Tensor, geometry: ConvGeometry) -> int:
         """Channels of what `convolve` keeps, on the places of the output; 0 if it keeps nothing."""
@@ -78,6 +76,15 @@ class LeanAlgorithm(ABC):
 
 BY_NAME: dict[str, LeanAlgorithm] = {}
 """Where an operator of the graph finds a lean algorithm by its name; `lean` fills it."""
+
+
+def as_output(y: Tensor, x: Tensor) -> Tensor:
+    """Return what was computed of `x` in its memory format, and no view.
+
+    Most algorithms shape what they computed by a view. If autograd saw one in the output, it would
+    refuse every write into it: an in-place activation's, or that of `+=`.
+    """
+    return y.contiguous(memory_format=layout_of(x)).detach()
 
 
 def layout_of(x: Tensor) -> torch.memory_format:

@@ -31,9 +31,9 @@ class Folded(CallableAlgorithm):
     ) -> tuple[Tensor, None]:
         """Convolve once a chunk, with as many times the groups as it has samples."""
         maps = []
-        for part, kernels in _chunks(pi, weight):
+        for part, kernels in chunks(pi, weight):
             groups = len(kernels) * geometry.groups
-            y = geometry.convolve(_fold(x[part]), _stack(kernels), None, groups)
+            y = geometry.convolve(fold(x[part]), _stack(kernels), None, groups)
             maps.append(y.view(len(kernels), -1, *y.shape[2:]))
         return _join(maps), None
 
@@ -44,10 +44,10 @@ class Folded(CallableAlgorithm):
         for_x: list[Tensor] = []
         for_pi: list[Tensor] = []
         for_bank = torch.zeros_like(bank) if needs.weight else None
-        for part, kernels in _chunks(pi, weight):
+        for part, kernels in chunks(pi, weight):
             groups = len(kernels) * geometry.groups
             by_x, by_kernels = geometry.convolve_backward(
-                _fold(grad[part]), _fold(x[part]), _stack(kernels), groups,
+                fold(grad[part]), fold(x[part]), _stack(kernels), groups,
                 needs.x, needs.pi or needs.weight,
             )  # fmt: skip
             if by_x is not None:
@@ -65,7 +65,7 @@ class Folded(CallableAlgorithm):
         )
 
 
-def _chunks(pi: Tensor, weight: Tensor) -> Iterator[tuple[slice, Tensor]]:
+def chunks(pi: Tensor, weight: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield samples and their kernels ``(n, *kernel)``, in one buffer for all chunks."""
     bank, batch = weight.flatten(1), len(pi)
     each = max(1, min(batch, CHUNK_BYTES // (bank.shape[1] * bank.element_size())))
@@ -76,7 +76,8 @@ def _chunks(pi: Tensor, weight: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield part, kernels.view(len(kernels), *weight.shape[1:])
 
 
-def _fold(x: Tensor) -> Tensor:
+def fold(x: Tensor) -> Tensor:
+    """Lay the samples side by side as groups of channels."""
     return x.reshape(1, -1, *x.shape[2:])
 
 

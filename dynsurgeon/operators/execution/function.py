@@ -7,6 +7,8 @@ Both call the same `LeanAlgorithm.output` and `LeanAlgorithm.gradients`. In eage
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -68,18 +70,26 @@ class _LeanFunction(torch.autograd.Function):
         x, pi, weight, kept = ctx.saved_tensors
         needs = Needs(*ctx.needs_input_grad[:3])
         if torch.is_grad_enabled():
-            return *_differentiable(grad, x, pi, weight, ctx.geometry, needs), None, None
+            run = partial(one_by_one, bias=None, geometry=ctx.geometry)
+            return *differentiable_gradients(run, (x, pi, weight), grad, needs), None, None
         grads = ctx.algorithm.gradients(grad, Operands(x, pi, weight, ctx.geometry), kept, needs)
         return *grads, None, None
 
 
-def _differentiable(
-    grad: Tensor, x: Tensor, pi: Tensor, weight: Tensor, geometry: ConvGeometry, needs: Needs
+def differentiable_gradients(
+    run: Callable[..., Tensor], tensors: Sequence[Tensor], grad: Tensor, needs: Sequence[bool]
 ) -> list[Tensor | None]:
-    """Return the gradients as a graph of plain operators, for gradients of gradients."""
-    # pi comes from x: aliases keep the gradient of x apart from what flows through pi.
-    x, pi, weight = (tensor.view_as(tensor) for tensor in (x, pi, weight))
-    y = one_by_one(x, pi, weight, None, geometry)
-    inputs = [t for t, needed in zip((x, pi, weight), needs, strict=True) if needed]
+    """Return the gradients of what `run` computes, for gradients of gradients.
+
+    Args:
+        run: Computes the output of the tensors, by plain operators.
+        tensors: What it is computed from.
+        grad: The gradient of the output.
+        needs: Which tensors' gradients are wanted.
+    """
+    # Some come from x: aliases keep its gradient apart from what flows through them.
+    aliases = [tensor.view_as(tensor) for tensor in tensors]
+    inputs = [alias for alias, needed in zip(aliases, needs, strict=True) if needed]
+    y = run(*aliases)
     found = iter(torch.autograd.grad(y, inputs, grad, create_graph=True, materialize_grads=True))
     return [next(found) if needed else None for needed in needs]

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dynsurgeon.operators.execution.algorithm import layout_of
+from dynsurgeon.operators.execution.algorithm import as_output
+from dynsurgeon.operators.execution.function import differentiable_gradients
 from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.execution.plain import one_kernel_a_sample
 from dynsurgeon.operators.geometry import ConvGeometry
@@ -91,8 +92,7 @@ class _PlacedFunction(torch.autograd.Function):
         y, kept = algorithm.convolve(PlacedOperands(x, pi, places, weight, geometry))
         ctx.save_for_backward(x, pi, places, weight, kept)
         ctx.algorithm, ctx.geometry = algorithm, geometry
-        # No view, or autograd would refuse an in-place activation behind it.
-        return y.contiguous(memory_format=layout_of(x)).detach()
+        return as_output(y, x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -100,15 +100,9 @@ class _PlacedFunction(torch.autograd.Function):
         of = PlacedOperands(x, pi, places, weight, ctx.geometry)
         needs = PlacedNeeds(*ctx.needs_input_grad[:4])
         if torch.is_grad_enabled():
-            return *_differentiable(grad, of, needs), None, None
+
+            def run(x: Tensor, pi: Tensor, places: Tensor, weight: Tensor) -> Tensor:
+                return kernel_a_sample(PlacedOperands(x, pi, places, weight, of.geometry))
+
+            return *differentiable_gradients(run, of[:4], grad, needs), None, None
         return *ctx.algorithm.gradients(grad, of, kept, needs), None, None
-
-
-def _differentiable(grad: Tensor, of: PlacedOperands, needs: PlacedNeeds) -> list[Tensor | None]:
-    """Return the gradients as a graph of plain operators, for gradients of gradients."""
-    # pi and places come from x: aliases keep the gradient of x apart from what flows through them.
-    x, pi, places, weight = (tensor.view_as(tensor) for tensor in of[:4])
-    y = kernel_a_sample(PlacedOperands(x, pi, places, weight, of.geometry))
-    inputs = [t for t, needed in zip((x, pi, places, weight), needs, strict=True) if needed]
-    found = iter(torch.autograd.grad(y, inputs, grad, create_graph=True, materialize_grads=True))
-    return [next(found) if needed else None for needed in needs]

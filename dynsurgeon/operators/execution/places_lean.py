@@ -20,7 +20,6 @@ from dynsurgeon.operators.execution.algorithm import LeanAlgorithm, Needs, Opera
 from dynsurgeon.operators.execution.choice import SMALL_MAP
 from dynsurgeon.operators.execution.columns import refold, unfold
 from dynsurgeon.operators.execution.lean import LEAN_ALGORITHMS
-from dynsurgeon.operators.execution.mixing import mix
 from dynsurgeon.operators.execution.places_function import (
     PlacedAlgorithm,
     PlacedGradients,
@@ -56,7 +55,7 @@ class InKernels(PlacedAlgorithm):
         for part, mixed, kernels in _chunks(of):
             x = of.x[part]
             by_x, by_kernels = of.geometry.convolve_backward(
-                _fold(grad[part]), _fold(x), kernels.flatten(0, 1),
+                folded.fold(grad[part]), folded.fold(x), kernels.flatten(0, 1),
                 len(kernels) * of.geometry.groups, needs.x, any(needs[1:]),
             )  # fmt: skip
             if found.x is not None and by_x is not None:
@@ -102,13 +101,10 @@ class InUnfoldedInput(PlacedAlgorithm):
 
 def _chunks(of: PlacedOperands) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Yield samples, their mixed kernels ``(n, *kernel)``, and these scaled; always two buffers."""
-    bank, batch = of.weight.flatten(1), len(of.pi)
-    each = max(1, min(batch, folded.CHUNK_BYTES // (bank.shape[1] * bank.element_size())))
-    buffers = bank.new_empty(2, each, *of.weight.shape[1:])
-    for start in range(0, batch, each):
-        part = slice(start, min(start + each, batch))
-        mixed, kernels = buffers[:, : part.stop - start]
-        mix(of.pi[part], bank, out=mixed.flatten(1))
+    buffer = None
+    for part, mixed in folded.chunks(of.pi, of.weight):
+        buffer = torch.empty_like(mixed) if buffer is None else buffer  # the first is the largest
+        kernels = buffer[: len(mixed)]
         yield part, mixed, torch.mul(mixed, factors(of.places[part], of.weight), out=kernels)
 
 
@@ -123,10 +119,6 @@ def _unscale(
         found.pi[part] = by_mixed @ of.weight.flatten(1).t()
     if found.weight is not None:
         found.weight.view(len(of.weight), -1).addmm_(of.pi[part].t(), by_mixed)
-
-
-def _fold(x: Tensor) -> Tensor:
-    return x.reshape(1, -1, *x.shape[2:])
 
 
 def scaled_columns(columns: Tensor, places: Tensor) -> Tensor:

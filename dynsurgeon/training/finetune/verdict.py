@@ -14,6 +14,8 @@ BY_HEART = 0.05
 """How much less of the others it gets right, from which on images are what it lacks. Where dynamic
 layers gained in docs/accuracy.md it was a hundredth; where they didn't, a tenth."""
 
+MORE_IMAGES = "More or more varied images would help more"
+
 WORTH_COUNTING = 20
 """Times the images at hand, up to which it is worth saying how many a difference would take."""
 
@@ -71,15 +73,14 @@ def _reason(result: FinetuneResult) -> str:
     if learned >= FITTED:
         return (
             f"The static network gets {learned:.0%} of its training images right: it does not "
-            "lack capacity, which is what dynamic layers add. More or more varied images would "
-            "help more"
+            f"lack capacity, which is what dynamic layers add. {MORE_IMAGES}"
         )
     others = epoch.val["static"].accuracy
     if learned - others >= BY_HEART:
         return (
             f"The static network gets {learned:.0%} of its training images right and {others:.0%} "
-            "of the others: it lacks images, and not the capacity that dynamic layers add. More "
-            "or more varied images would help more"
+            f"of the others: it lacks images, and not the capacity that dynamic layers add. "
+            f"{MORE_IMAGES}"
         )
     if epoch.number == len(result.history):
         return (
